@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: GPL-2.0
+//! `wgk`: sound, safe abstractions over the kernel's networking C API.
+//!
+//! All the `unsafe` of wireguard_rs lives in this crate, one kernel subsystem per file. No safe
+//! function of it can be misused into undefined behaviour; the driver in `src/` therefore needs
+//! none of its own. `Documentation/safety.rst`-style arguments stand beside each block.
+#![deny(missing_docs)]
+#![deny(unsafe_op_in_unsafe_fn)]
+
+/// Raw bindings for what `kernel::bindings` lacks.
+#[allow(
+    warnings,
+    clippy::all,
+    clippy::undocumented_unsafe_blocks,
+    unsafe_op_in_unsafe_fn
+)]
+pub(crate) mod bindings {
+    use kernel::bindings::*;
+    use kernel::ffi;
+    use kernel::prelude::*;
+    use pin_init::MaybeZeroable;
+    type __kernel_size_t = usize;
+    type __kernel_ssize_t = isize;
+    type __kernel_ptrdiff_t = isize;
+    include!(concat!(env!("WGK_BINDINGS"), "/bindings_generated.rs"));
+    include!(concat!(env!("WGK_BINDINGS"), "/helpers_generated.rs"));
+}
+
+/// Prefix of this crate's own `pr_*!` lines; the name that users of the C driver grep for.
+const __LOG_PREFIX: &[u8] = b"wireguard\0";
+
