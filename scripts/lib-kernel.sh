@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# The stock kernel: resolved from the package index, unpacked, and its source
+# prepared so that Rust modules can be built for it without building it.
+# Sourced after lib-sandbox.sh.
+#
+# kernel_ensure sets KREL (its release), KVER (the package version) and
+# KERNEL_DIR, which is /kernel in the sandbox:
+#   src/   the source, of the same version
+#   out/   the prepared output: configuration, Rust metadata, Module.symvers
+#   boot/  vmlinuz and lib/modules/, as the packages ship them
+
+# apt in the sandbox, with package lists of its own in the cache.
+kernel_apt() {
+	local cmd=$1
+	shift
+	in_sandbox "$cmd" -q -o Dir::State::lists="$CACHE/apt/lists" \
+		-o Dir::Cache="$CACHE/apt/cache" -o APT::Sandbox::User=root "$@"
+}
+
+# The version of a package; empty if there is none.
+kernel_package_version() {
+	kernel_apt apt-cache madison "$1" 2>/dev/null | awk -F' *[|] *' 'NR == 1 { print $2 }'
+}
+
+# kernel_find SERIES: "RELEASE VERSION" of the newest kernel of the series, if
+# headers, image and source are there in one version.
+kernel_find() {
+	local series=$1 names release version v source p
+	names=$(kernel_apt apt-cache pkgnames "linux-headers-$series." |
+		grep -E "^linux-headers-${series//./\\.}\.[0-9]+${PIN_FLAVOUR//+/\\+}\$" | sort -Vr || true)
+	[[ -n $names ]] || return 0
+	source=$(kernel_package_version "linux-source-$series")
+	[[ -n $source ]] || return 0
+	while read -r p; do
+		release=${p#linux-headers-}
+		version=$(kernel_package_version "$p")
+		[[ $version == "$source" ]] || continue
+		v=$(kernel_package_version "linux-image-$release")
+		[[ $v == "$version" ]] || die "the index has headers $version of $release but image ${v:-none}: the mirror is half updated, try later or set DEBIAN_MIRROR"
+		printf '%s %s\n' "$release" "$version"
+		return 0
+	done <<<"$names"
+	die "the index has linux-source-$series in version $source but headers only for ${names//$'\n'/, }: they must be one version; the mirror is half updated, try later or set DEBIAN_MIRROR"
+}
+
+# kernel_resolve SERIES: asks the index, says what it took.
+kernel_resolve() {
+	local series=$1 found other
+	mkdir -p "$CACHE/apt/lists/partial" "$CACHE/apt/cache/archives/partial"
+	logged "$CACHE/log/index.log" "reading the package index" bounded 300 "$TOP/scripts/sandbox" -- \
+		apt-get -q -o Dir::State::lists="$CACHE/apt/lists" -o Dir::Cache="$CACHE/apt/cache" \
+		-o APT::Sandbox::User=root update
+	found=$(kernel_find "$series")
+	if [[ -z $found ]]; then
+		other=$(kernel_apt apt-cache pkgnames linux-source- |
+			sed -n 's/^linux-source-\([0-9]\+\.[0-9]\+\)$/\1/p' | sort -Vr | paste -sd' ')
+		[[ -z ${KERNEL_SERIES:-} ]] || die "the index has no kernel of the series $series; it has: ${other:-none}"
+		for other in $other; do
+			found=$(kernel_find "$other")
+			[[ -z $found ]] || break
+		done
+		[[ -n $found ]] || die "the index has no ${PIN_FLAVOUR#+} kernel with headers, image and source at all; set DEBIAN_MIRROR"
+		say "the pinned series $series is gone from the index: taking ${found% *} instead"
+	fi
+	printf '%s\n' "$found"
+}
+
+# kernel_unpack DIR: packages of $KREL, all of version $KVER, into DIR.
+kernel_unpack() {
+	local dir=$1 series p debs=()
+	series=$(cut -d. -f1,2 <<<"$KREL")
+	# The image package names those that hold vmlinuz and the modules.
+	mapfile -t debs < <(kernel_apt apt-cache depends "linux-image-$KREL=$KVER" |
+		sed -n "s/^ *Depends: \(linux-\(binary\|modules\)-.*\)/\1/p")
+	mkdir -p "$dir/deb" "$dir/src" "$dir/out" "$dir/boot" "$dir/headers"
+	(
+		cd "$dir/deb"
+		kernel_apt apt-get download \
+			"linux-headers-$KREL=$KVER" "linux-source-$series=$KVER" "linux-image-$KREL=$KVER" "${debs[@]/%/=$KVER}"
+	)
+	for p in "$dir"/deb/*.deb; do
+		case ${p##*/} in
+		linux-headers-*) in_sandbox dpkg -x "$p" "$dir/headers" ;;
+		linux-source-*)
+			in_sandbox dpkg -x "$p" "$dir/deb/source"
+			in_sandbox tar -C "$dir/src" --strip-components=1 -I 'xz -T0' \
+				-xf "$dir/deb/source/usr/src/linux-source-$series.tar.xz"
+			;;
+		*) in_sandbox dpkg -x "$p" "$dir/boot" ;;
+		esac
+	done
+	rm -rf "$dir/deb"
+	# Old and new layouts of the image packages, made one.
+	p=$(find "$dir/boot" -name 'vmlinuz*' -type f | head -n 1)
+	[[ -n $p ]] || { echo "the image packages of $KREL hold no vmlinuz"; return 1; }
+	mv "$p" "$dir/boot/vmlinuz"
+	if [[ -d $dir/boot/usr/lib/modules ]]; then
+		mkdir -p "$dir/boot/lib"
+		mv "$dir/boot/usr/lib/modules" "$dir/boot/lib/modules"
+	fi
+	rm -rf "$dir/boot/usr" "$dir/boot/lib/modules/$KREL"/{vmlinuz,build,source}
+	in_sandbox depmod -b "$dir/boot" "$KREL"
+}
+
+# kernel_prepare DIR: the Rust metadata of the stock kernel, made again.
+kernel_prepare() {
+	local dir=$1 headers=$1/headers/usr/src/linux-headers-$KREL cc
+	cp "$headers/.config" "$dir/out/.config"
+	grep -q '^CONFIG_RUST=y' "$dir/out/.config" ||
+		{ echo "error: the kernel $KREL is built without Rust (CONFIG_RUST is not set)"; return 1; }
+	cc=$(kernel_cc "$dir/out/.config")
+	KERNEL_DIR=$dir
+	local make=(in_sandbox make -C /kernel/src O=/kernel/out CC="$cc" HOSTCC="$cc" LOCALVERSION="${KREL#"${KREL%%+*}"}")
+	"${make[@]}" olddefconfig
+	grep -q '^CONFIG_RUST=y' "$dir/out/.config" ||
+		{ echo "error: the sandbox's Rust tools do not fit the kernel $KREL: CONFIG_RUST was dropped"; return 1; }
+	"${make[@]}" -j"$(nproc)" modules_prepare
+	[[ $(cat "$dir/out/include/config/kernel.release") == "$KREL" ]] ||
+		{ echo "error: the source makes $(cat "$dir/out/include/config/kernel.release"), the headers are $KREL: they do not match"; return 1; }
+	cp "$headers/Module.symvers" "$dir/out/"
+	rm -rf "$dir/headers"
+	chmod -R go+rX "$dir"
+}
+
+# kernel_cc CONFIG: the compiler a kernel was configured for.
+kernel_cc() {
+	local cc
+	cc=$(sed -n 's/^CONFIG_CC_VERSION_TEXT="\([^ "]*\).*/\1/p' "$1")
+	case $cc in
+	*gcc-14) echo "$cc" ;;
+	*clang*) echo clang ;;
+	*) echo x86_64-linux-gnu-gcc-14 ;;
+	esac
+}
+
+kernel_fill() {
+	logged "$CACHE/log/kernel-unpack.log" "fetching kernel $KREL ($KVER): image, headers, source" bounded 1500 \
+		bash -c '. "$1/scripts/lib.sh"; . "$1/scripts/lib-sandbox.sh"; . "$1/scripts/lib-kernel.sh"
+			set -euo pipefail; KREL=$2 KVER=$3; kernel_unpack "$4"' _ "$TOP" "$KREL" "$KVER" "$1"
+	logged "$CACHE/log/kernel-prepare.log" "preparing kernel $KREL for Rust modules (about 2 minutes)" \
+		kernel_prepare "$1"
+}
+
+# kernel_ensure: needs sandbox_ensure first.
+kernel_ensure() {
+	local series=${KERNEL_SERIES:-$PIN_KERNEL_SERIES} state found=
+	[[ $series =~ ^[0-9]+\.[0-9]+$ ]] || die "KERNEL_SERIES must look like $PIN_KERNEL_SERIES, not '$series'"
+	state=$CACHE/series-$series
+	[[ ! -e $state || ${KERNEL_REFRESH:-0} == 1 ]] || found=$(<"$state")
+	if [[ -z $found ]]; then
+		found=$(kernel_resolve "$series")
+	fi
+	read -r KREL KVER <<<"$found"
+	[[ -n $KREL && -n $KVER ]] || die "the package index gave no kernel; remove $state and try again"
+	KERNEL_NAME=kernel-$KREL-$(key "$KVER" "$SANDBOX_NAME" "$PIN_KERNEL_VERSION")
+	cache_make "$KERNEL_NAME" kernel_fill
+	# Only now: an interrupted run shall ask the index again.
+	[[ -e $state && $(<"$state") == "$found" ]] || { printf '%s\n' "$found" >"$state.$$"; mv "$state.$$" "$state"; }
+	KERNEL_DIR=$CACHE/$KERNEL_NAME
+	export KREL KVER KERNEL_DIR
+}
