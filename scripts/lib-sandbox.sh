@@ -63,6 +63,20 @@ sandbox_ensure() {
 # in the array SANDBOX_BINDS at its own path too.
 SANDBOX_BINDS=()
 in_sandbox() {
-	unshare --mount --propagation private -- "$TOP/scripts/sandbox-enter" \
-		"$SANDBOX/root" "${KERNEL_DIR:-}" "$TOP" "$CACHE" "${SANDBOX_BINDS[@]}" -- "$@"
+	sandbox_command
+	"${SANDBOX_CMD[@]}" "$@"
+}
+
+# The prefix that does it. Every step execs the next, so that the process
+# started with it is the command itself and can be ended by its pid.
+sandbox_command() {
+	SANDBOX_CMD=(unshare --mount --propagation private -- "$TOP/scripts/sandbox-enter"
+		"$SANDBOX/root" "${KERNEL_DIR:-}" "$TOP" "$CACHE" "${SANDBOX_BINDS[@]}" --)
+}
+
+# in_sandbox_with PATH COMMAND...: with this path in it as well.
+in_sandbox_with() {
+	local SANDBOX_BINDS=("$1")
+	shift
+	in_sandbox "$@"
 }
