@@ -29,3 +29,5 @@ pub(crate) mod bindings {
 /// Prefix of this crate's own `pr_*!` lines; the name that users of the C driver grep for.
 const __LOG_PREFIX: &[u8] = b"wireguard\0";
 
+pub mod field;
+pub mod rcu;

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! From an embedded field to the object around it, and back.
+//!
+//! Timers, hash table nodes and list nodes are fields of the objects they belong to. C finds the
+//! object with `container_of()`; here the offset is a constant of a trait that only
+//! [`impl_has_field!`] (and the macros named after one kind of field) should implement, because
+//! the macro checks the type of the field.
+//!
+//! C header: [`include/linux/container_of.h`](srctree/include/linux/container_of.h)
+
+use core::ptr::NonNull;
+
+/// Types with a field of type `F`, at a known offset.
+///
+/// # Safety
+///
+/// A field of type `F` is at byte [`OFFSET`](HasField::OFFSET) of every `Self`, aligned as `F`
+/// must be.
+pub unsafe trait HasField<F>: Sized {
+    /// Where the field is, in bytes from the start of `Self`.
+    const OFFSET: usize;
+
+    /// Returns a pointer to the field.
+    ///
+    /// # Safety
+    ///
+    /// `this` must point to an allocation of `Self`, which need not be initialised.
+    #[inline(always)]
+    unsafe fn field_of(this: NonNull<Self>) -> NonNull<F> {
+        // SAFETY: By the safety requirements of the trait the field is inside the allocation.
+        unsafe { this.byte_add(Self::OFFSET).cast() }
+    }
+
+    /// Returns a pointer to the object around the field.
+    ///
+    /// # Safety
+    ///
+    /// `field` must point to the field that this trait describes of an allocation of `Self`, and
+    /// must have been derived from a pointer to that whole allocation.
+    #[inline(always)]
+    unsafe fn container_of(field: NonNull<F>) -> NonNull<Self> {
+        // SAFETY: By the safety requirements the object starts `OFFSET` bytes before the field.
+        unsafe { field.byte_sub(Self::OFFSET).cast() }
+    }
+
+    /// Returns the field.
+    #[inline(always)]
+    fn field(&self) -> &F {
+        // SAFETY: By the safety requirements of the trait there is an aligned `F` at `OFFSET`; it
+        // is initialised as it is part of `self`, and borrowed for as long as `self`.
+        unsafe { Self::field_of(NonNull::from(self)).as_ref() }
+    }
+}
+
+/// Implements [`HasField`]; does not compile unless the type has a field of that name and type.
+///
+/// ```ignore
+/// impl_has_field! { impl HasField<IndexNode> for Session { self.node } }
+/// ```
+#[macro_export]
+macro_rules! impl_has_field {
+    ($(impl HasField<$field_type:ty> for $self:ty { self.$field:ident })*) => {$(
+        // SAFETY: `offset_of!` finds the field in `Self` itself, never through `Deref`; the raw
+        // pointers are of one type only if the field's type is `$field_type`; the constant's
+        // assertion refuses a packed type that would misalign the field.
+        unsafe impl $crate::field::HasField<$field_type> for $self {
+            const OFFSET: usize = {
+                $crate::field::assert_field_type::<$self, $field_type>(
+                    // SAFETY: Only a place is computed, and by a function that is never called.
+                    |this| unsafe { &raw const (*this).$field },
+                );
+                let offset = ::core::mem::offset_of!($self, $field);
+                assert!(
+                    offset % ::core::mem::align_of::<$field_type>() == 0
+                        && ::core::mem::align_of::<$self>()
+                            >= ::core::mem::align_of::<$field_type>(),
+                    "the field is misaligned"
+                );
+                offset
+            };
+        }
+    )*};
+}
+pub use impl_has_field;
+
+/// Helper of [`impl_has_field!`].
+#[doc(hidden)]
+pub const fn assert_field_type<T, F>(_: fn(*const T) -> *const F) {}
