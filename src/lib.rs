@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The protocol of the driver as a host library: the files of `src/` that need no kernel.
+//!
+//! They take time and randomness as arguments and import `core`, zerocopy and `wgk` only; here
+//! `wgk` is the twin in `tests/host-wgk`. `src/main.rs` is the root of the kernel module.
+#![no_std]
+#![deny(missing_docs)]
+#![deny(unsafe_code)]
+
+pub mod cookie;
+pub mod messages;
+pub mod noise;
+pub mod ratelimiter;

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Host twin of the crate `wgk` (`rust/`): the same names over published crates and std.
+//!
+//! Only what the protocol files (`src/lib.rs`) import is here. Behaviour, failure included, is
+//! that of the kernel's implementation, so that what passes under `cargo test` says something
+//! about the module.
+#![deny(missing_docs)]
+
+pub mod alloc;
+pub mod crypto;
+pub mod rcu;
+pub mod siphash;
