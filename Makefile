@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# Front door of wireguard_rs; what Kbuild reads is in Kbuild. Each target is a
+# script in scripts/, which can be run by itself and knows --help.
+
+MAKEFLAGS += --no-print-directory
+.NOTPARALLEL:
+
+all: module
+
+help:
+	@echo 'Building'
+	@echo '  module         wireguard_rs.ko for the pinned stock kernel (default)'
+	@echo '                 KDIR=<dir>: for that prepared kernel tree with CONFIG_RUST=y'
+	@echo '                 KERNEL_SERIES=<x.y>: for another series of the package index'
+	@echo '  clippy         the same build, linted, warnings fatal'
+	@echo '  install        into /lib/modules/<release>/updates, preferred to the C module'
+	@echo '                 KREL=<release> (default: the running one), DESTDIR=<dir>'
+	@echo '  uninstall      undoes install'
+	@echo '  doc            rustdoc of both crates, in build/doc'
+	@echo '  rust-analyzer  rust-project.json for editors'
+	@echo '  clean          removes build/ (what is shared stays in ~/.cache/wireguard-rs)'
+	@echo 'Proving'
+	@echo '  demo           two peers talk through the module on the stock kernel in QEMU'
+	@echo '  test           all of: lint, unit, smoke, kselftest'
+	@echo '  lint           format, clippy, unsafe only where it may be and argued for'
+	@echo '  unit           cargo test of the protocol on the host'
+	@echo '  smoke          demo, unload under traffic, wrong input, in one boot'
+	@echo "  kselftest      the kernel's own netns.sh, unmodified; SMP=<n> (default 2)"
+	@echo 'By hand'
+	@echo '  scripts/vm -- COMMAND       runs COMMAND in a guest with the module loaded'
+	@echo '  scripts/sandbox -- COMMAND  runs COMMAND with the toolchain'
+
+module:
+	@scripts/module $(if $(KDIR),--kdir '$(KDIR)')
+
+clippy:
+	@scripts/module --clippy $(if $(KDIR),--kdir '$(KDIR)')
+
+install uninstall:
+	@scripts/install --$@ $(if $(KREL),--release '$(KREL)') $(if $(DESTDIR),--destdir '$(DESTDIR)')
+
+doc:
+	@scripts/doc
+
+rust-analyzer:
+	@scripts/rust-analyzer
+
+demo:
+	@scripts/demo
+
+test:
+	@scripts/test
+
+lint unit smoke kselftest:
+	@scripts/$@
+
+clean:
+	rm -rf build rust-project.json
+
+PHONY := all help module clippy install uninstall doc rust-analyzer demo test lint unit smoke kselftest clean
+.PHONY: $(PHONY)
