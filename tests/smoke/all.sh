@@ -1,0 +1,21 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# usage (in the guest): tests/smoke/all.sh ours|c
+#
+# The smoke tests one after another; each goes on after the one before failed.
+set -uo pipefail
+cd "$(dirname "$0")" || exit 1
+
+driver=$1 status=0
+echo "# demo"
+./demo-guest.sh "$driver" || status=1
+echo "# wrong input"
+timeout 120 ./errors.py || status=1
+if [[ $driver == ours ]]; then
+	echo "# install, autoload, uninstall"
+	(cd /src && timeout 120 tests/smoke/autoload.sh) || status=1
+fi
+echo "# unload"
+timeout 300 ./unload.sh "$driver" || status=1
+exit "$status"
