@@ -1,0 +1,451 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! When a peer does something of its own accord (paper §6): the protocol's five timers.
+//!
+//! | timer | set when | what happens |
+//! |---|---|---|
+//! | retransmit handshake | an initiation was sent | another one, or giving up after 90 s |
+//! | send keepalive | data came and nothing went out since | an empty message |
+//! | new handshake | data went out and nothing came since | a new initiation |
+//! | zero key material | a session was derived | all keys are forgotten |
+//! | persistent keepalive | anything authenticated passed, if configured | an empty message |
+//!
+//! One [`Timers`] holds all five as deadlines, and there is one kernel timer per peer. That one is
+//! handled lazily: most events move a deadline further away or take it back, which costs a store
+//! here and leaves the kernel's timer alone; when that fires for nothing it is armed anew for what
+//! is next. Only a deadline that is earlier than what is armed has to be passed on
+//! ([`Timers::rearm`]).
+//!
+//! Nothing here reads a clock, sleeps or has an effect: the driver calls a method when something
+//! has happened, under a lock of its own, and does what [`Timers::expire`] says.
+//!
+//! Times are nanoseconds of the monotonic clock; intervals are nanoseconds. A clock that stands
+//! still during suspend is right, as for jiffies in the C driver: keys that got too old meanwhile
+//! are found by their birthdate.
+
+use crate::messages::{
+    KEEPALIVE_TIMEOUT_NS,
+    MAX_TIMER_HANDSHAKES,
+    REJECT_AFTER_TIME_NS,
+    REKEY_TIMEOUT_NS, //
+};
+
+/// Keys are forgotten this long after the last session was derived.
+pub const ZERO_KEYS_AFTER_NS: u64 = 3 * REJECT_AFTER_TIME_NS;
+/// A new handshake begins this long (and a jitter) after data was sent that nothing answered.
+pub const NEW_HANDSHAKE_AFTER_NS: u64 = KEEPALIVE_TIMEOUT_NS + REKEY_TIMEOUT_NS;
+
+/// What the driver has to do because a deadline has passed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// No answer to the last initiation. Forget the source address of the endpoint, in case that
+    /// is the cause, and send another initiation, as a retry.
+    RetransmitHandshake {
+        /// Which initiation in a row this one will be; the first retry is the second.
+        attempt: u32,
+    },
+    /// No answer to any of [`GIVE_UP_AFTER`] initiations. Drop the packets that wait for a session.
+    GiveUpHandshake,
+    /// Send an empty message, since the other side sent data and has not heard from us.
+    SendKeepalive,
+    /// The other side went quiet. Forget the source address of the endpoint and begin a new
+    /// handshake.
+    NewHandshake,
+    /// Forget the handshake and all sessions. In the driver this needs process context.
+    ZeroKeyMaterial,
+    /// Send an empty message, if the peer still has a persistent keepalive interval.
+    PersistentKeepalive,
+}
+
+/// Initiations in a row after which [`Action::GiveUpHandshake`] comes.
+pub const GIVE_UP_AFTER: u32 = MAX_TIMER_HANDSHAKES + 2;
+
+/// No deadline.
+const NEVER: u64 = u64::MAX;
+
+/// Indices into [`Timers::deadlines`]; of two that passed at once the first is handled first.
+const SEND_KEEPALIVE: usize = 0;
+const PERSISTENT_KEEPALIVE: usize = 1;
+const NEW_HANDSHAKE: usize = 2;
+const RETRANSMIT_HANDSHAKE: usize = 3;
+const ZERO_KEY_MATERIAL: usize = 4;
+const COUNT: usize = 5;
+
+/// The timers of one peer.
+///
+/// # Invariants
+///
+/// - Unless `enabled`, all `deadlines` are [`NEVER`].
+/// - If the caller arms the kernel's timer whenever [`Timers::rearm`] says so, then that timer is
+///   armed for `armed` ([`NEVER`]: perhaps not armed).
+pub struct Timers {
+    deadlines: [u64; COUNT],
+    armed: u64,
+    attempts: u8,
+    enabled: bool,
+    need_another_keepalive: bool,
+    sent_lastminute_handshake: bool,
+}
+
+// The counter of attempts goes up to one more than the limit.
+const _: () = assert!(MAX_TIMER_HANDSHAKES < u8::MAX as u32);
+
+impl Timers {
+    /// No deadline. Timers run from the start if `enabled`, else from [`Timers::start`] on.
+    pub const fn new(enabled: bool) -> Self {
+        Self {
+            deadlines: [NEVER; COUNT],
+            armed: NEVER,
+            attempts: 0,
+            enabled,
+            need_another_keepalive: false,
+            sent_lastminute_handshake: false,
+        }
+    }
+
+    /// Lets timers be set from now on: the device came up.
+    pub fn start(&mut self) {
+        self.enabled = true;
+    }
+
+    /// Takes back all deadlines and ignores all that would set one: the device went down, or the
+    /// peer is being removed.
+    ///
+    /// The caller takes back the kernel's timer as well, after this. If it fires all the same it
+    /// finds nothing due. The count of attempts stays, as in the C driver.
+    pub fn stop(&mut self) {
+        // INVARIANT: All deadlines go with `enabled`.
+        self.enabled = false;
+        self.deadlines = [NEVER; COUNT];
+        self.armed = NEVER;
+    }
+
+    /// Sets the deadline of `timer` to `after` nanoseconds from `now`, in place of any other.
+    #[inline]
+    fn set(&mut self, timer: usize, now: u64, after: u64) {
+        if self.enabled {
+            self.deadlines[timer] = now.saturating_add(after);
+        }
+    }
+
+    #[inline]
+    fn clear(&mut self, timer: usize) {
+        self.deadlines[timer] = NEVER;
+    }
+
+    #[inline]
+    fn pending(&self, timer: usize) -> bool {
+        self.deadlines[timer] != NEVER
+    }
+
+    /// An authenticated data packet was sent. `jitter` is random, at most
+    /// [`REKEY_TIMEOUT_JITTER_MAX_NS`]; it is asked for only when it is needed.
+    ///
+    /// [`REKEY_TIMEOUT_JITTER_MAX_NS`]: crate::messages::REKEY_TIMEOUT_JITTER_MAX_NS
+    #[inline]
+    pub fn data_sent(&mut self, now: u64, jitter: impl FnOnce() -> u64) {
+        if self.enabled && !self.pending(NEW_HANDSHAKE) {
+            let after = NEW_HANDSHAKE_AFTER_NS.saturating_add(jitter());
+            self.set(NEW_HANDSHAKE, now, after);
+        }
+    }
+
+    /// An authenticated data packet was received.
+    #[inline]
+    pub fn data_received(&mut self, now: u64) {
+        if self.pending(SEND_KEEPALIVE) {
+            self.need_another_keepalive = true;
+        } else {
+            self.set(SEND_KEEPALIVE, now, KEEPALIVE_TIMEOUT_NS);
+        }
+    }
+
+    /// Any authenticated packet was sent: keepalive, data or handshake.
+    #[inline]
+    pub fn any_authenticated_packet_sent(&mut self) {
+        self.clear(SEND_KEEPALIVE);
+    }
+
+    /// Any authenticated packet was received: keepalive, data or handshake.
+    #[inline]
+    pub fn any_authenticated_packet_received(&mut self) {
+        self.clear(NEW_HANDSHAKE);
+    }
+
+    /// Any authenticated packet is about to be sent or was received. `interval` is the peer's
+    /// persistent keepalive interval, 0 for none.
+    #[inline]
+    pub fn any_authenticated_packet_traversal(&mut self, now: u64, interval: u64) {
+        if interval != 0 {
+            self.set(PERSISTENT_KEEPALIVE, now, interval);
+        }
+    }
+
+    /// An initiation was sent. `jitter` as for [`Timers::data_sent`].
+    pub fn handshake_initiated(&mut self, now: u64, jitter: impl FnOnce() -> u64) {
+        if self.enabled {
+            let after = REKEY_TIMEOUT_NS.saturating_add(jitter());
+            self.set(RETRANSMIT_HANDSHAKE, now, after);
+        }
+    }
+
+    /// An initiation is wanted: `is_retry` if because there was no answer to the last one, else
+    /// the count of attempts begins anew. Also for those that are not sent after all because of
+    /// the rate limit.
+    pub fn handshake_begun(&mut self, is_retry: bool) {
+        if !is_retry {
+            self.attempts = 0;
+        }
+    }
+
+    /// A response was received and processed, or the first data packet confirmed the key.
+    pub fn handshake_complete(&mut self) {
+        self.clear(RETRANSMIT_HANDSHAKE);
+        self.attempts = 0;
+        self.sent_lastminute_handshake = false;
+    }
+
+    /// A session was derived: before sending a response, after receiving one.
+    pub fn session_derived(&mut self, now: u64) {
+        self.set(ZERO_KEY_MATERIAL, now, ZERO_KEYS_AFTER_NS);
+    }
+
+    /// Whether the receiver has asked for a new handshake shortly before the key expires, and none
+    /// was completed since.
+    #[inline]
+    pub const fn lastminute_handshake_sent(&self) -> bool {
+        self.sent_lastminute_handshake
+    }
+
+    /// Notes that the receiver asks for a new handshake shortly before the key expires; false if
+    /// it has done so already.
+    pub fn begin_lastminute_handshake(&mut self) -> bool {
+        !core::mem::replace(&mut self.sent_lastminute_handshake, true)
+    }
+
+    /// When the kernel's timer must be armed for, if it must be armed anew.
+    ///
+    /// To be called after events, and after [`Timers::expire`] returned `None`. The caller arms
+    /// the kernel's timer under the same lock, else two callers could arm it in the wrong order.
+    #[inline]
+    pub fn rearm(&mut self) -> Option<u64> {
+        let earliest = self.earliest();
+        if earliest >= self.armed {
+            return None;
+        }
+        // INVARIANT: The caller arms the kernel's timer for that.
+        self.armed = earliest;
+        Some(earliest)
+    }
+
+    #[inline]
+    fn earliest(&self) -> u64 {
+        self.deadlines.iter().fold(NEVER, |a, b| a.min(*b))
+    }
+
+    /// What to do next because its time has come; `None` if nothing (more) is due.
+    ///
+    /// For the callback of the kernel's timer only, which calls this, and does what it says, until
+    /// it is `None`, and then [`Timers::rearm`]. So a deadline that is taken back by what an
+    /// earlier one made the driver do does not count, as with five timers of the kernel.
+    pub fn expire(&mut self, now: u64) -> Option<Action> {
+        // INVARIANT: The kernel's timer is not armed after it fired. (If an event has armed it
+        // since, it may be armed once more for the same or an earlier time.)
+        self.armed = NEVER;
+
+        let earliest = self.earliest();
+        if earliest == NEVER || earliest > now {
+            return None;
+        }
+        let timer = self.deadlines.iter().position(|d| *d == earliest)?;
+        self.clear(timer);
+        Some(match timer {
+            SEND_KEEPALIVE => {
+                if core::mem::take(&mut self.need_another_keepalive) {
+                    self.set(SEND_KEEPALIVE, now, KEEPALIVE_TIMEOUT_NS);
+                }
+                Action::SendKeepalive
+            }
+            PERSISTENT_KEEPALIVE => Action::PersistentKeepalive,
+            NEW_HANDSHAKE => Action::NewHandshake,
+            RETRANSMIT_HANDSHAKE => self.retransmit(now),
+            _ => Action::ZeroKeyMaterial,
+        })
+    }
+
+    fn retransmit(&mut self, now: u64) -> Action {
+        if u32::from(self.attempts) > MAX_TIMER_HANDSHAKES {
+            self.clear(SEND_KEEPALIVE);
+            // What is left of the partial exchange shall go some day, too.
+            if !self.pending(ZERO_KEY_MATERIAL) {
+                self.set(ZERO_KEY_MATERIAL, now, ZERO_KEYS_AFTER_NS);
+            }
+            return Action::GiveUpHandshake;
+        }
+        self.attempts += 1;
+        Action::RetransmitHandshake {
+            attempt: u32::from(self.attempts) + 1,
+        }
+    }
+}
+
+#[cfg(any(test, CONFIG_KUNIT = "y"))]
+#[cfg_attr(not(test), kernel::macros::kunit_tests(wg_timers))]
+mod tests {
+    use super::*;
+    use crate::messages::NSEC_PER_SEC;
+
+    /// `n` seconds.
+    const fn s(n: u64) -> u64 {
+        n * NSEC_PER_SEC
+    }
+
+    #[test]
+    fn keepalive_answers_data_that_nothing_answered() {
+        let mut t = Timers::new(true);
+        t.data_received(s(1));
+        assert!(t.rearm() == Some(s(11)));
+        assert!(t.rearm().is_none());
+        assert!(t.expire(s(11) - 1).is_none());
+        assert!(t.rearm() == Some(s(11)));
+        assert!(t.expire(s(11)) == Some(Action::SendKeepalive));
+        assert!(t.expire(s(11)).is_none());
+        assert!(t.rearm().is_none());
+    }
+
+    #[test]
+    fn more_data_meanwhile_makes_another_keepalive() {
+        let mut t = Timers::new(true);
+        t.data_received(s(1));
+        t.data_received(s(2));
+        assert!(t.expire(s(11)) == Some(Action::SendKeepalive));
+        assert!(t.expire(s(11)).is_none());
+        assert!(t.rearm() == Some(s(21)));
+        assert!(t.expire(s(21)) == Some(Action::SendKeepalive));
+        assert!(t.rearm().is_none());
+    }
+
+    #[test]
+    fn anything_sent_takes_the_keepalive_back() {
+        let mut t = Timers::new(true);
+        t.data_received(s(1));
+        assert!(t.rearm() == Some(s(11)));
+        t.any_authenticated_packet_sent();
+        // The kernel's timer is left alone and fires for nothing.
+        assert!(t.rearm().is_none());
+        assert!(t.expire(s(11)).is_none());
+        assert!(t.rearm().is_none());
+    }
+
+    #[test]
+    fn silence_makes_a_new_handshake() {
+        let mut t = Timers::new(true);
+        t.data_sent(s(1), || 5);
+        // Only the first packet counts; the clock of the silence runs from there.
+        t.data_sent(s(9), || unreachable!());
+        assert!(t.rearm() == Some(s(16) + 5));
+        t.any_authenticated_packet_received();
+        t.data_sent(s(10), || 7);
+        assert!(t.rearm().is_none());
+        assert!(t.expire(s(16) + 5).is_none());
+        assert!(t.rearm() == Some(s(25) + 7));
+        assert!(t.expire(s(26)) == Some(Action::NewHandshake));
+        assert!(t.expire(s(26)).is_none());
+    }
+
+    #[test]
+    fn an_earlier_deadline_is_passed_on() {
+        let mut t = Timers::new(true);
+        t.session_derived(0);
+        assert!(t.rearm() == Some(s(540)));
+        t.handshake_initiated(s(1), || 0);
+        assert!(t.rearm() == Some(s(6)));
+        t.any_authenticated_packet_traversal(s(1), 0);
+        assert!(t.rearm().is_none());
+        t.any_authenticated_packet_traversal(s(1), s(2));
+        assert!(t.rearm() == Some(s(3)));
+        assert!(t.expire(s(3)) == Some(Action::PersistentKeepalive));
+        assert!(t.expire(s(3)).is_none());
+        assert!(t.rearm() == Some(s(6)));
+        t.handshake_complete();
+        assert!(t.expire(s(6)).is_none());
+        assert!(t.rearm() == Some(s(540)));
+        assert!(t.expire(s(540)) == Some(Action::ZeroKeyMaterial));
+    }
+
+    #[test]
+    fn gives_up_after_twenty_initiations() {
+        let mut t = Timers::new(true);
+        let mut now = s(1);
+        let mut sent = 1;
+        t.handshake_begun(false);
+        t.handshake_initiated(now, || 0);
+        loop {
+            let Some(at) = t.rearm() else {
+                unreachable!();
+            };
+            assert!(at == now + s(5));
+            now = at;
+            match t.expire(now) {
+                Some(Action::RetransmitHandshake { attempt }) => {
+                    sent += 1;
+                    assert!(attempt == sent);
+                    t.handshake_begun(true);
+                    t.handshake_initiated(now, || 0);
+                }
+                Some(Action::GiveUpHandshake) => break,
+                _ => unreachable!(),
+            }
+            assert!(t.expire(now).is_none());
+        }
+        assert!(sent == GIVE_UP_AFTER);
+        assert!(t.expire(now).is_none());
+        // The residue of the exchange goes later.
+        assert!(t.rearm() == Some(now + s(540)));
+    }
+
+    #[test]
+    fn giving_up_takes_the_keepalive_back_and_respects_live_keys() {
+        let mut t = Timers::new(true);
+        t.session_derived(0);
+        for i in 0..=u64::from(MAX_TIMER_HANDSHAKES) {
+            t.handshake_initiated(s(5 * i), || 0);
+            assert!(matches!(
+                t.expire(s(5 * i + 5)),
+                Some(Action::RetransmitHandshake { .. })
+            ));
+        }
+        t.handshake_initiated(s(95), || 0);
+        t.data_received(s(95));
+        assert!(t.expire(s(100)) == Some(Action::GiveUpHandshake));
+        assert!(t.expire(s(106)).is_none());
+        assert!(t.rearm() == Some(s(540)));
+    }
+
+    #[test]
+    fn stopped_timers_stay_silent() {
+        let mut t = Timers::new(false);
+        t.data_sent(s(1), || unreachable!());
+        t.data_received(s(1));
+        t.handshake_initiated(s(1), || unreachable!());
+        t.session_derived(s(1));
+        t.any_authenticated_packet_traversal(s(1), s(1));
+        assert!(t.rearm().is_none());
+        t.start();
+        t.session_derived(s(1));
+        assert!(t.rearm() == Some(s(541)));
+        t.stop();
+        assert!(t.rearm().is_none());
+        assert!(t.expire(s(1000)).is_none());
+    }
+
+    #[test]
+    fn one_lastminute_handshake_per_session() {
+        let mut t = Timers::new(true);
+        assert!(t.begin_lastminute_handshake());
+        assert!(!t.begin_lastminute_handshake());
+        assert!(t.lastminute_handshake_sent());
+        t.handshake_complete();
+        assert!(t.begin_lastminute_handshake());
+    }
+}
