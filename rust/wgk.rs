@@ -29,5 +29,19 @@ pub(crate) mod bindings {
 /// Prefix of this crate's own `pr_*!` lines; the name that users of the C driver grep for.
 const __LOG_PREFIX: &[u8] = b"wireguard\0";
 
+pub mod alloc;
+pub mod cpu;
+pub mod crypto;
 pub mod field;
+pub mod hashtable;
+pub mod lock;
+pub mod log;
+pub mod notifier;
+pub mod percpu;
+pub mod random;
 pub mod rcu;
+pub mod sched_list;
+pub mod siphash;
+pub mod time;
+pub mod timer;
+pub mod workqueue;

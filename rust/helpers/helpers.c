@@ -3,3 +3,13 @@
  * Shims for inlines and macros that bindgen cannot see, one file per subsystem.
  * `wg_helper_NAME` appears in Rust as `bindings::NAME`.
  */
+#include "cpu.c"
+#include "crypto.c"
+#include "hashtable.c"
+#include "lock.c"
+#include "log.c"
+#include "notifier.c"
+#include "siphash.c"
+#include "time.c"
+#include "timer.c"
+#include "workqueue.c"

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Choosing CPUs, and giving way on them.
+//!
+//! A CPU that was online when one of these functions looked may go offline any moment. What takes
+//! a CPU number in this crate accepts any.
+//!
+//! C header: [`include/linux/cpumask.h`](srctree/include/linux/cpumask.h)
+
+use crate::bindings;
+use core::sync::atomic::{
+    AtomicI32,
+    AtomicU32,
+    Ordering, //
+};
+
+/// The online CPU after the one that `last` holds, round robin; -1 to begin with the first.
+///
+/// Several callers at once may get the same one.
+#[inline]
+pub fn next_online(last: &AtomicI32) -> u32 {
+    // SAFETY: An FFI call without requirements.
+    let cpu = unsafe { bindings::cpu_next_online(last.load(Ordering::Relaxed)) };
+    last.store(cpu as i32, Ordering::Relaxed);
+    cpu
+}
+
+/// The CPU in `stored` for as long as it is online, else one that is, by `id`, then stored.
+///
+/// To begin with, `stored` holds `u32::MAX`.
+#[inline]
+pub fn choose_online(stored: &AtomicU32, id: u64) -> u32 {
+    let old = stored.load(Ordering::Relaxed);
+    // SAFETY: An FFI call without requirements.
+    let cpu = unsafe { bindings::cpu_choose_online(old, id) };
+    if cpu != old {
+        stored.store(cpu, Ordering::Relaxed);
+    }
+    cpu
+}
+
+/// CPU numbers are below this.
+#[inline]
+pub fn count() -> u32 {
+    // SAFETY: An FFI call without requirements.
+    unsafe { bindings::cpu_ids() }
+}
+
+/// The CPU this runs on, or ran on a moment ago.
+#[inline]
+pub fn current() -> u32 {
+    // SAFETY: An FFI call without requirements.
+    unsafe { bindings::cpu_current() }
+}
+
+/// Whether there can ever be a CPU of this number.
+#[inline]
+pub fn is_possible(cpu: u32) -> bool {
+    // SAFETY: An FFI call without requirements.
+    unsafe { bindings::cpu_is_possible(cpu) }
+}
+
+/// Whether the CPU is online.
+#[inline]
+pub fn is_online(cpu: u32) -> bool {
+    // SAFETY: An FFI call without requirements.
+    unsafe { bindings::cpu_is_online(cpu) }
+}
+
+/// Whether something else wants this CPU.
+#[inline]
+pub fn need_resched() -> bool {
+    // SAFETY: An FFI call without requirements.
+    unsafe { bindings::need_resched() }
+}
+
+/// Lets something else run if it wants to. Process context, without spinlocks or RCU guards held.
+#[inline]
+pub fn cond_resched() {
+    // SAFETY: An FFI call without requirements other than the context.
+    unsafe { bindings::cond_resched() }
+}

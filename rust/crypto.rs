@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The primitives of WireGuard, from the kernel's crypto library.
+//!
+//! Any context but hardirq, except Curve25519, which is slow and for process context.
+//!
+//! C headers: [`include/crypto/chacha20poly1305.h`](srctree/include/crypto/chacha20poly1305.h),
+//! [`include/crypto/curve25519.h`](srctree/include/crypto/curve25519.h),
+//! [`include/crypto/blake2s.h`](srctree/include/crypto/blake2s.h)
+
+use crate::bindings;
+use core::mem::{
+    ManuallyDrop,
+    MaybeUninit, //
+};
+
+/// Bytes that an AEAD adds to what it seals.
+pub const TAG_LEN: usize = 16;
+
+/// Overwrites `bytes` with zeros, even if nothing reads them any more.
+#[inline]
+fn zeroize(bytes: &mut [u8]) {
+    // SAFETY: The pointer is valid for writes of this many bytes.
+    unsafe { bindings::memzero_explicit(bytes.as_mut_ptr().cast(), bytes.len()) }
+}
+
+/// Compares in time that depends on the lengths only.
+#[inline]
+pub fn ct_eq(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len()
+        // SAFETY: Both pointers are valid for reads of this many bytes.
+        && !unsafe { bindings::crypto_memneq(a.as_ptr().cast(), b.as_ptr().cast(), a.len()) }
+}
+
+/// `N` bytes that are overwritten with zeros when dropped, and that are neither printed nor
+/// compared in a way that time would tell.
+///
+/// Moving a `Secret` leaves its old bytes where it was, as any move does. So keep it where it is
+/// made: make it with [`zero`](Self::zero) in its final place and fill it with
+/// [`as_mut_bytes`](Self::as_mut_bytes), and hand on references.
+#[repr(transparent)]
+pub struct Secret<const N: usize>([u8; N]);
+
+impl<const N: usize> Secret<N> {
+    /// A secret of these bytes. The caller's copy is the caller's to overwrite.
+    #[inline]
+    pub const fn from_bytes(bytes: [u8; N]) -> Self {
+        Self(bytes)
+    }
+
+    /// All zeros.
+    #[inline]
+    pub const fn zero() -> Self {
+        Self([0; N])
+    }
+
+    /// The bytes.
+    #[inline]
+    pub const fn as_bytes(&self) -> &[u8; N] {
+        &self.0
+    }
+
+    /// The bytes, to be written.
+    #[inline]
+    pub fn as_mut_bytes(&mut self) -> &mut [u8; N] {
+        &mut self.0
+    }
+
+    /// Whether all bytes are zero; takes the same time whatever they are.
+    #[inline]
+    pub fn is_zero_ct(&self) -> bool {
+        ct_eq(&self.0, &[0; N])
+    }
+
+    /// Whether both are the same; takes the same time whatever they are.
+    #[inline]
+    pub fn ct_eq(&self, other: &Self) -> bool {
+        ct_eq(&self.0, &other.0)
+    }
+}
+
+impl<const N: usize> Clone for Secret<N> {
+    #[inline]
+    fn clone(&self) -> Self {
+        Self(self.0)
+    }
+}
+
+impl<const N: usize> Drop for Secret<N> {
+    #[inline]
+    fn drop(&mut self) {
+        zeroize(&mut self.0);
+    }
+}
+
+/// The longest BLAKE2s hash, and the longest key.
+const BLAKE2S_MAX: usize = 32;
+
+/// BLAKE2s, in pieces.
+///
+/// # Invariants
+///
+/// `ctx` is initialised, and its `outlen` is between 1 and 32.
+pub struct Blake2s {
+    ctx: bindings::blake2s_ctx,
+}
+
+impl Blake2s {
+    /// Begins a hash of `outlen` bytes: 1 to 32, other values are taken for the nearest of them.
+    #[inline]
+    pub fn new(outlen: usize) -> Self {
+        Self::keyed(outlen, &[])
+    }
+
+    /// Begins a keyed hash; of a key longer than 32 bytes the rest is ignored, and an empty key is
+    /// no key.
+    #[inline]
+    pub fn keyed(outlen: usize, key: &[u8]) -> Self {
+        let key = &key[..key.len().min(BLAKE2S_MAX)];
+        let mut ctx = MaybeUninit::<bindings::blake2s_ctx>::zeroed();
+        // SAFETY: `ctx` is valid for writes, `key` for reads of this many bytes, both lengths are
+        // within what BLAKE2s knows.
+        unsafe {
+            bindings::blake2s_init(
+                ctx.as_mut_ptr().cast(),
+                outlen.clamp(1, BLAKE2S_MAX),
+                key.as_ptr(),
+                key.len(),
+            )
+        };
+        // INVARIANT: Initialised, with an `outlen` within bounds.
+        Self {
+            // SAFETY: Integers, zeroed and then set.
+            ctx: unsafe { ctx.assume_init() },
+        }
+    }
+
+    /// Adds data.
+    #[inline]
+    pub fn update(&mut self, data: &[u8]) {
+        // SAFETY: The context is initialised, `data` valid for reads of this many bytes.
+        unsafe { bindings::blake2s_update((&raw mut self.ctx).cast(), data.as_ptr(), data.len()) }
+    }
+
+    /// Ends the hash, and writes as much of it as `out` has room for; `out` should be exactly as
+    /// long as it.
+    #[inline]
+    pub fn finish(self, out: &mut [u8]) {
+        // What is left of the state is zeroed by `blake2s_final`.
+        let mut this = ManuallyDrop::new(self);
+        let outlen = this.ctx.outlen as usize;
+        if out.len() == outlen {
+            // SAFETY: The context is initialised, `out` is valid for writes of `outlen` bytes.
+            unsafe { bindings::blake2s_final((&raw mut this.ctx).cast(), out.as_mut_ptr()) };
+        } else {
+            let mut hash = Secret::<BLAKE2S_MAX>::zero();
+            // SAFETY: The context is initialised, and `outlen` at most the length of `hash`.
+            unsafe { bindings::blake2s_final((&raw mut this.ctx).cast(), hash.0.as_mut_ptr()) };
+            let len = out.len().min(outlen);
+            out[..len].copy_from_slice(&hash.0[..len]);
+        }
+    }
+}
+
+impl Drop for Blake2s {
+    fn drop(&mut self) {
+        // SAFETY: The context is ours and consists of integers.
+        unsafe {
+            bindings::memzero_explicit(
+                (&raw mut self.ctx).cast(),
+                size_of::<bindings::blake2s_ctx>(),
+            )
+        }
+    }
+}
+
+/// The BLAKE2s hash of the concatenated `parts`, of `N` bytes (1 to 32, checked when compiled),
+/// keyed unless `key` is empty.
+#[inline]
+pub fn blake2s<const N: usize>(key: &[u8], parts: &[&[u8]]) -> [u8; N] {
+    const {
+        assert!(N >= 1 && N <= BLAKE2S_MAX);
+    }
+    let mut state = Blake2s::keyed(N, key);
+    for part in parts {
+        state.update(part);
+    }
+    let mut out = [0; N];
+    state.finish(&mut out);
+    out
+}
+
+/// X25519; `None` if the result is all zeros, as it is for a public key of low order.
+///
+/// Process context.
+pub fn x25519(secret: &Secret<32>, public: &[u8; 32]) -> Option<Secret<32>> {
+    let mut shared = Secret::zero();
+    // SAFETY: All pointers are valid for 32 bytes.
+    unsafe {
+        bindings::curve25519(
+            shared.as_mut_bytes().as_mut_ptr(),
+            secret.as_bytes().as_ptr(),
+            public.as_ptr(),
+        )
+    }
+    .then_some(shared)
+}
+
+/// The public key of `secret`; `None` if that is all zeros.
+///
+/// Process context.
+pub fn x25519_public(secret: &Secret<32>) -> Option<[u8; 32]> {
+    let mut public = [0; 32];
+    // SAFETY: Both pointers are valid for 32 bytes.
+    unsafe { bindings::curve25519_generate_public(public.as_mut_ptr(), secret.as_bytes().as_ptr()) }
+        .then_some(public)
+}
+
+/// Makes a secret key of 32 random bytes.
+#[inline]
+pub fn x25519_clamp(secret: &mut Secret<32>) {
+    let bytes = secret.as_mut_bytes();
+    bytes[0] &= 248;
+    bytes[31] = (bytes[31] & 127) | 64;
+}
+
+/// ChaCha20-Poly1305: encrypts `plain` into `dst` and appends the tag.
+///
+/// False, and nothing done, unless `dst` is [`TAG_LEN`] longer than `plain`.
+#[must_use]
+pub fn aead_seal(dst: &mut [u8], plain: &[u8], ad: &[u8], nonce: u64, key: &Secret<32>) -> bool {
+    if plain.len().checked_add(TAG_LEN) != Some(dst.len()) {
+        return false;
+    }
+    // SAFETY: All pointers are valid for their lengths, and `dst` for the tag as well.
+    unsafe {
+        bindings::chacha20poly1305_encrypt(
+            dst.as_mut_ptr(),
+            plain.as_ptr(),
+            plain.len(),
+            ad.as_ptr(),
+            ad.len(),
+            nonce,
+            key.as_bytes().as_ptr(),
+        )
+    };
+    true
+}
+
+/// ChaCha20-Poly1305: checks the tag at the end of `sealed` and decrypts the rest into `dst`.
+///
+/// False, and `dst` untouched, if the tag is wrong or `dst` is not [`TAG_LEN`] shorter than
+/// `sealed`.
+#[must_use]
+pub fn aead_open(dst: &mut [u8], sealed: &[u8], ad: &[u8], nonce: u64, key: &Secret<32>) -> bool {
+    if dst.len().checked_add(TAG_LEN) != Some(sealed.len()) {
+        return false;
+    }
+    // SAFETY: All pointers are valid for their lengths; `dst` lacks the tag, which is not written.
+    unsafe {
+        bindings::chacha20poly1305_decrypt(
+            dst.as_mut_ptr(),
+            sealed.as_ptr(),
+            sealed.len(),
+            ad.as_ptr(),
+            ad.len(),
+            nonce,
+            key.as_bytes().as_ptr(),
+        )
+    }
+}
+
+/// XChaCha20-Poly1305; otherwise as [`aead_seal`].
+#[must_use]
+pub fn xaead_seal(
+    dst: &mut [u8],
+    plain: &[u8],
+    ad: &[u8],
+    nonce: &[u8; 24],
+    key: &Secret<32>,
+) -> bool {
+    if plain.len().checked_add(TAG_LEN) != Some(dst.len()) {
+        return false;
+    }
+    // SAFETY: All pointers are valid for their lengths, and `dst` for the tag as well.
+    unsafe {
+        bindings::xchacha20poly1305_encrypt(
+            dst.as_mut_ptr(),
+            plain.as_ptr(),
+            plain.len(),
+            ad.as_ptr(),
+            ad.len(),
+            nonce.as_ptr(),
+            key.as_bytes().as_ptr(),
+        )
+    };
+    true
+}
+
+/// XChaCha20-Poly1305; otherwise as [`aead_open`].
+#[must_use]
+pub fn xaead_open(
+    dst: &mut [u8],
+    sealed: &[u8],
+    ad: &[u8],
+    nonce: &[u8; 24],
+    key: &Secret<32>,
+) -> bool {
+    if dst.len().checked_add(TAG_LEN) != Some(sealed.len()) {
+        return false;
+    }
+    // SAFETY: All pointers are valid for their lengths; `dst` lacks the tag, which is not written.
+    unsafe {
+        bindings::xchacha20poly1305_decrypt(
+            dst.as_mut_ptr(),
+            sealed.as_ptr(),
+            sealed.len(),
+            ad.as_ptr(),
+            ad.len(),
+            nonce.as_ptr(),
+            key.as_bytes().as_ptr(),
+        )
+    }
+}

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: GPL-2.0
+#include <crypto/blake2s.h>
+#include <crypto/utils.h>
+#include <linux/string.h>
+
+/* Keyed if @keylen is not 0. */
+void wg_helper_blake2s_init(struct blake2s_ctx *ctx, size_t outlen,
+			    const u8 *key, size_t keylen)
+{
+	__blake2s_init(ctx, outlen, key, keylen);
+}
+
+bool wg_helper_crypto_memneq(const void *a, const void *b, size_t size)
+{
+	return crypto_memneq(a, b, size);
+}
+
+void wg_helper_memzero_explicit(void *s, size_t count)
+{
+	memzero_explicit(s, count);
+}

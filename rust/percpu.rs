@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Work that runs on every CPU, or on a given one.
+//!
+//! C headers: [`include/linux/percpu.h`](srctree/include/linux/percpu.h),
+//! [`include/linux/workqueue.h`](srctree/include/linux/workqueue.h)
+
+use crate::{
+    bindings,
+    workqueue::WorkQueue, //
+};
+use core::ptr::NonNull;
+use kernel::{
+    bindings::work_struct,
+    prelude::*,
+    sync::{
+        Arc,
+        LockClassKey, //
+    },
+    types::Opaque, //
+};
+
+/// Makes a [`PerCpuWork`] whose items are of a lock class of their own:
+/// `new_percpu_work!(context)?`.
+#[macro_export]
+macro_rules! new_percpu_work {
+    ($context:expr $(, $name:literal)? $(,)?) => {
+        $crate::percpu::PerCpuWork::new(
+            $context,
+            ::kernel::optional_name!($($name)?),
+            ::kernel::static_lock_class!(),
+        )
+    };
+}
+pub use new_percpu_work;
+
+/// What a [`PerCpuWork`] does.
+pub trait PerCpuWorker: Send + Sync + 'static {
+    /// Runs on the CPU it was queued for, in process context, for several CPUs at once but never
+    /// twice at once for the same.
+    fn run(ctx: &Self);
+}
+
+/// What is allocated for each CPU; `struct wg_percpu_work` of `helpers/workqueue.c`.
+#[repr(C)]
+struct Slot<C> {
+    work: Opaque<work_struct>,
+    context: *const C,
+}
+
+/// A work item for each possible CPU, all with the same context.
+///
+/// # Invariants
+///
+/// `slots` is a per-CPU allocation of `Slot<C>`, each initialised with [`run`](Self::run) and a
+/// pointer to the value in `context`.
+pub struct PerCpuWork<C: PerCpuWorker> {
+    slots: NonNull<c_void>,
+    context: Arc<C>,
+}
+
+// SAFETY: The items may be queued and cancelled by any task; the context is `Send` and `Sync`.
+unsafe impl<C: PerCpuWorker> Send for PerCpuWork<C> {}
+// SAFETY: As above.
+unsafe impl<C: PerCpuWorker> Sync for PerCpuWork<C> {}
+
+impl<C: PerCpuWorker> PerCpuWork<C> {
+    /// Allocates the items; see [`new_percpu_work!`]. Sleeps.
+    pub fn new(
+        context: Arc<C>,
+        name: &'static CStr,
+        key: Pin<&'static LockClassKey>,
+    ) -> Result<Self> {
+        // SAFETY: `run` is a work function for such slots. `name` and `key` are static. The pointer
+        // to the context is valid until the items are freed, as `context` is kept.
+        let slots = unsafe {
+            bindings::percpu_work_alloc(
+                Some(Self::run),
+                Arc::as_ptr(&context).cast(),
+                name.as_char_ptr(),
+                key.as_ptr().cast(),
+            )
+        };
+        // INVARIANT: Just made so.
+        Ok(Self {
+            slots: NonNull::new(slots).ok_or(ENOMEM)?,
+            context,
+        })
+    }
+
+    /// The context.
+    #[inline]
+    pub fn context(&self) -> &Arc<C> {
+        &self.context
+    }
+
+    /// Queues the item of a CPU; returns whether it was not queued before. If there is no such
+    /// CPU, it is the item of the one this runs on. Any context.
+    #[inline]
+    pub fn enqueue_on(&self, queue: &WorkQueue, cpu: u32) -> bool {
+        // SAFETY: By the type invariants the items are allocated and initialised; they stay so
+        // until `drop`, which waits for those that are queued. The queue exists.
+        unsafe { bindings::percpu_work_queue(self.slots.as_ptr(), cpu, queue.as_ptr().cast()) }
+    }
+
+    /// # Safety
+    ///
+    /// Only called by the work queue code, for the `work` of a `Slot<C>`.
+    unsafe extern "C" fn run(work: *mut work_struct) {
+        let slot = work.cast::<Slot<C>>();
+        // SAFETY: `work` is the first field of a `Slot<C>`, which is not freed while it runs. The
+        // context is kept until then, and only borrowed shared.
+        C::run(unsafe { &*(*slot).context })
+    }
+}
+
+impl<C: PerCpuWorker> Drop for PerCpuWork<C> {
+    /// Cancels what is queued and waits for what is running; sleeps, and must not happen in `run`.
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants the items are allocated; nobody can queue them any more.
+        unsafe { bindings::percpu_work_free(self.slots.as_ptr()) }
+    }
+}

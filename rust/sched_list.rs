@@ -1,0 +1,342 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A lock-free list of objects that have something to do.
+//!
+//! Many producers push, one consumer takes all and serves them in the order of their coming. An
+//! object is on the list at most once, however often it is pushed.
+//!
+//! # Protocol
+//!
+//! A producer leaves what is to be done where the consumer looks for it, *then* calls
+//! [`SchedList::push`]. The consumer takes objects from [`SchedQueue`]; for each it calls
+//! [`SchedNode::begin`] and *then* looks. What a producer left is never overlooked:
+//!
+//! - If its `push` comes before `begin` (in the order in which they change the node's state), it
+//!   finds the object scheduled and leaves it so. Both are read-modify-write operations, `push`
+//!   with release and `begin` with acquire semantics, so what the producer left before `push` is
+//!   seen after `begin`.
+//! - If it comes after, it finds the object idle and puts it on the list again, so that the
+//!   consumer gets it once more.
+//!
+//! A consumer that has not finished an object, for want of budget, gives it back with
+//! [`SchedQueue::requeue`] *instead of* calling `begin`.
+//!
+//! # States
+//!
+//! A node is idle (0), listed (`SCHEDULED`: on a list or queue, which owns a reference to the
+//! object and alone uses the link), or taken (`SCHEDULED | TAKEN`: handed out, not on any list).
+//! Idle to listed by `push`, to taken by the queue, to idle by `begin` or back to listed by
+//! `requeue`; all by atomic operations on the one word. So whoever calls these methods in whatever
+//! order, a node is never linked twice: `begin` does nothing unless the node is taken, and `push`
+//! nothing unless it is idle.
+//!
+//! Any context. Cf. [`include/linux/llist.h`](srctree/include/linux/llist.h).
+
+use crate::{
+    field::HasField,
+    rcu::{
+        RcuArc,
+        RcuObject, //
+    },
+};
+use core::{
+    marker::{
+        PhantomData,
+        PhantomPinned, //
+    },
+    ptr::{
+        self,
+        NonNull, //
+    },
+    sync::atomic::{
+        AtomicPtr,
+        AtomicU32,
+        Ordering, //
+    },
+};
+use kernel::prelude::*;
+
+/// Says which field is the node.
+///
+/// ```ignore
+/// impl_has_sched_node! { impl HasSchedNode for Peer { self.node } }
+/// ```
+///
+/// With more than one in an object, `HasSchedNode<1>` is the one of type `SchedNode<1>`, for lists
+/// of type `SchedList<Peer, 1>`.
+#[macro_export]
+macro_rules! impl_has_sched_node {
+    ($(impl HasSchedNode$(<$id:tt>)? for $self:ty { self.$field:ident })*) => {$(
+        $crate::field::impl_has_field! {
+            impl HasField<$crate::sched_list::SchedNode$(<$id>)?> for $self { self.$field }
+        }
+    )*};
+}
+pub use impl_has_sched_node;
+
+/// The node is on a list, or taken and not begun.
+const SCHEDULED: u32 = 1;
+/// The node was handed out and not begun.
+const TAKEN: u32 = 2;
+
+/// What makes an object fit for a [`SchedList`].
+///
+/// # Invariants
+///
+/// `next` is only accessed by whoever has changed the state to listed, until the node is on a list,
+/// and from then on by whoever owns that list.
+#[pin_data]
+pub struct SchedNode<const ID: u64 = 0> {
+    next: AtomicPtr<SchedNode<ID>>,
+    state: AtomicU32,
+    #[pin]
+    _pin: PhantomPinned,
+}
+
+impl<const ID: u64> SchedNode<ID> {
+    /// An idle node.
+    pub fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            next: AtomicPtr::new(ptr::null_mut()),
+            state: AtomicU32::new(0),
+            _pin: PhantomPinned,
+        })
+    }
+
+    /// To be called by the consumer that was given the object, before it looks what there is to
+    /// do: from here on, `push` schedules it again. Returns false, and does nothing, if the object
+    /// was not handed out by a [`SchedQueue`].
+    #[inline]
+    pub fn begin(&self) -> bool {
+        // ORDERING: Acquire pairs with the release in `push`; release with its acquire, so that
+        // the link is not overwritten before it was read.
+        self.state
+            .compare_exchange(SCHEDULED | TAKEN, 0, Ordering::AcqRel, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    /// Whether the object is scheduled. Only a hint: do not skip a push because of it.
+    #[inline]
+    pub fn is_scheduled(&self) -> bool {
+        self.state.load(Ordering::Relaxed) != 0
+    }
+}
+
+/// A list to push to.
+///
+/// # Invariants
+///
+/// The nodes linked from `head` are listed, each of an object that the list owns a reference to.
+pub struct SchedList<P: RcuObject + HasField<SchedNode<ID>>, const ID: u64 = 0> {
+    head: AtomicPtr<SchedNode<ID>>,
+    _p: PhantomData<RcuArc<P>>,
+}
+
+impl<P: RcuObject + HasField<SchedNode<ID>>, const ID: u64> SchedList<P, ID> {
+    /// An empty list.
+    pub const fn new() -> Self {
+        // INVARIANT: Empty.
+        Self {
+            head: AtomicPtr::new(ptr::null_mut()),
+            _p: PhantomData,
+        }
+    }
+
+    /// Whether the list is empty. Only a hint if others push.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.head.load(Ordering::Relaxed).is_null()
+    }
+
+    /// Schedules an object; false if it is scheduled already, on this list or another. In either
+    /// case the consumer will look at it once more. The reference is the list's, or dropped.
+    #[inline]
+    pub fn push(&self, object: RcuArc<P>) -> bool {
+        // ORDERING: Release: the consumer's `begin` sees what was done before this; by a
+        // read-modify-write operation even if the object is scheduled already. Acquire: `begin` is
+        // over before the link is written below.
+        if object.field().state.fetch_or(SCHEDULED, Ordering::AcqRel) & SCHEDULED != 0 {
+            return false;
+        }
+        // It was idle and is listed now, by this call, so the link is ours.
+        let object = RcuArc::into_raw(object);
+        // SAFETY: The pointer points to a `P`.
+        let node = unsafe { P::field_of(object) };
+        let mut head = self.head.load(Ordering::Relaxed);
+        loop {
+            // SAFETY: The object is alive, as the pointer owns a reference.
+            unsafe { node.as_ref() }.next.store(head, Ordering::Relaxed);
+            // INVARIANT: The node is listed, and the list owns the reference now.
+            //
+            // ORDERING: Release: who takes the list sees the link.
+            match self.head.compare_exchange_weak(
+                head,
+                node.as_ptr(),
+                Ordering::Release,
+                Ordering::Relaxed,
+            ) {
+                Ok(_) => return true,
+                Err(seen) => head = seen,
+            }
+        }
+    }
+
+    /// Takes all objects, to be iterated over in the order in which they were pushed.
+    pub fn take_all(&self) -> SchedQueue<P, ID> {
+        let mut queue = SchedQueue::new();
+        queue.refill(self);
+        queue
+    }
+}
+
+impl<P: RcuObject + HasField<SchedNode<ID>>, const ID: u64> Default for SchedList<P, ID> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<P: RcuObject + HasField<SchedNode<ID>>, const ID: u64> Drop for SchedList<P, ID> {
+    /// Drops all objects; they can be scheduled again, elsewhere.
+    fn drop(&mut self) {
+        drop(self.take_all());
+    }
+}
+
+/// The objects that a consumer has taken and not served yet, in order.
+///
+/// An iterator; keep it between rounds to serve those first that came first.
+///
+/// # Invariants
+///
+/// The nodes linked from `first` to `last` are listed, each of an object that the queue owns a
+/// reference to; `last` is valid unless `first` is null, and its link is null.
+pub struct SchedQueue<P: RcuObject + HasField<SchedNode<ID>>, const ID: u64 = 0> {
+    first: *mut SchedNode<ID>,
+    last: *mut SchedNode<ID>,
+    _p: PhantomData<RcuArc<P>>,
+}
+
+// SAFETY: A queue owns references to objects, which are `Send` and `Sync`.
+unsafe impl<P: RcuObject + HasField<SchedNode<ID>>, const ID: u64> Send for SchedQueue<P, ID> {}
+// SAFETY: A shared reference gives access to nothing but whether it is empty.
+unsafe impl<P: RcuObject + HasField<SchedNode<ID>>, const ID: u64> Sync for SchedQueue<P, ID> {}
+
+impl<P: RcuObject + HasField<SchedNode<ID>>, const ID: u64> SchedQueue<P, ID> {
+    /// An empty queue.
+    pub const fn new() -> Self {
+        // INVARIANT: Empty.
+        Self {
+            first: ptr::null_mut(),
+            last: ptr::null_mut(),
+            _p: PhantomData,
+        }
+    }
+
+    /// Whether the queue is empty.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.first.is_null()
+    }
+
+    /// Appends all objects of `list`, which is empty then.
+    pub fn refill(&mut self, list: &SchedList<P, ID>) {
+        if list.is_empty() {
+            return;
+        }
+        // ORDERING: Acquire pairs with the release in `push`: the links are visible.
+        let mut node = list.head.swap(ptr::null_mut(), Ordering::Acquire);
+        // The list has the newest first: turn it around.
+        let last = node;
+        let mut first = ptr::null_mut();
+        while let Some(n) = NonNull::new(node) {
+            // SAFETY: By the invariants of the list, the nodes belong to objects to which it owned
+            // references, and now this function does; the links are ours as well.
+            let next = &unsafe { n.as_ref() }.next;
+            node = next.load(Ordering::Relaxed);
+            next.store(first, Ordering::Relaxed);
+            first = n.as_ptr();
+        }
+        if !first.is_null() {
+            self.append(first, last);
+        }
+    }
+
+    /// # Invariants
+    ///
+    /// (`INVARIANT` for callers: the nodes from `first` to `last` are listed, not null and end with
+    /// a null link, and their references are the queue's from here on.)
+    fn append(&mut self, first: *mut SchedNode<ID>, last: *mut SchedNode<ID>) {
+        if self.first.is_null() {
+            self.first = first;
+        } else {
+            // SAFETY: By the type invariants, `last` is a node of an object that the queue owns a
+            // reference to.
+            unsafe { &*self.last }.next.store(first, Ordering::Relaxed);
+        }
+        self.last = last;
+    }
+
+    /// Puts an object to the end of the queue that was taken from it and is not finished, without
+    /// a `begin` in between. Gives it back if there was one.
+    pub fn requeue(&mut self, object: RcuArc<P>) -> Result<(), RcuArc<P>> {
+        // ORDERING: As in `push`, although this is no point of handover.
+        if object
+            .field()
+            .state
+            .compare_exchange(
+                SCHEDULED | TAKEN,
+                SCHEDULED,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            )
+            .is_err()
+        {
+            return Err(object);
+        }
+        // It was taken and is listed now, by this call, so the link is ours.
+        let object = RcuArc::into_raw(object);
+        // SAFETY: The pointer points to a `P`.
+        let node = unsafe { P::field_of(object) };
+        // SAFETY: The object is alive, as the pointer owns a reference.
+        unsafe { node.as_ref() }
+            .next
+            .store(ptr::null_mut(), Ordering::Relaxed);
+        // INVARIANT: One listed node with a null link, and the reference is the queue's.
+        self.append(node.as_ptr(), node.as_ptr());
+        Ok(())
+    }
+}
+
+impl<P: RcuObject + HasField<SchedNode<ID>>, const ID: u64> Default for SchedQueue<P, ID> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<P: RcuObject + HasField<SchedNode<ID>>, const ID: u64> Iterator for SchedQueue<P, ID> {
+    type Item = RcuArc<P>;
+
+    #[inline]
+    fn next(&mut self) -> Option<RcuArc<P>> {
+        let node = NonNull::new(self.first)?;
+        // SAFETY: By the type invariants, this is a node of an object that the queue owns a
+        // reference to.
+        let n = unsafe { node.as_ref() };
+        self.first = n.next.load(Ordering::Relaxed);
+        // ORDERING: Release: the link was read before anyone else may write it.
+        n.state.fetch_or(TAKEN, Ordering::Release);
+        // SAFETY: The node was derived from the pointer to an object, which owned the reference
+        // that the queue had.
+        Some(unsafe { RcuArc::from_raw(P::container_of(node)) })
+    }
+}
+
+impl<P: RcuObject + HasField<SchedNode<ID>>, const ID: u64> Drop for SchedQueue<P, ID> {
+    /// Drops what is left; these objects can be scheduled again, but what there was to do for them
+    /// is not done: for teardown only.
+    fn drop(&mut self) {
+        for object in self.by_ref() {
+            object.field().begin();
+        }
+    }
+}

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Clocks, in nanoseconds.
+//!
+//! Coarse clocks advance with the tick and cost a few loads. Any context.
+//!
+//! C header: [`include/linux/timekeeping.h`](srctree/include/linux/timekeeping.h)
+
+use crate::bindings;
+
+/// A moment of the wall clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RealTime {
+    /// Seconds since 1970.
+    pub sec: i64,
+    /// Nanoseconds within the second, below 1,000,000,000.
+    pub nsec: i32,
+}
+
+/// Nanoseconds since boot, suspend included. Birth dates are of this clock.
+#[inline]
+pub fn boottime_coarse_ns() -> u64 {
+    // SAFETY: An FFI call without requirements.
+    unsafe { bindings::ktime_get_coarse_boottime_ns() }
+}
+
+/// Nanoseconds since boot, without suspend. Timers run on this clock.
+#[inline]
+pub fn mono_coarse_ns() -> u64 {
+    // SAFETY: An FFI call without requirements.
+    unsafe { bindings::ktime_get_coarse_ns() }
+}
+
+/// The wall clock, precise.
+pub fn realtime() -> RealTime {
+    let mut now = kernel::bindings::timespec64 {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `now` is valid for writes.
+    unsafe { kernel::bindings::ktime_get_real_ts64(&mut now) };
+    RealTime {
+        sec: now.tv_sec,
+        // CAST: Below a billion.
+        nsec: now.tv_nsec as i32,
+    }
+}

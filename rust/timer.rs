@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Timers that are fields of [`RcuArc`] objects.
+//!
+//! A [`Timer`] holds no reference to the object around it. When it expires, in softirq context, it
+//! takes one unless the last one is gone already, and hands it to [`TimerCallback::fired`].
+//!
+//! # Lifetime
+//!
+//! A timer is armed through a reference to its object only, so that a live, pinned object is
+//! around it. When the last reference goes the timer may stay armed; it is shut down for good when
+//! the object is dropped, which is in an RCU callback.
+//!
+//! `timer_shutdown_sync()` may be called there: it must not be called in hardirq, and an RCU
+//! callback runs in softirq or with softirqs disabled. It spins until the handler has returned if
+//! that is running, which can only be on another CPU, as softirqs do not nest. And the handler
+//! does return: it waits for nothing that an RCU callback, which holds no locks, could hold up.
+//! (A grace period is nothing it can wait for in softirq.) For the handler it means that during
+//! the object's destructor the `timer_list` and the count in front of the object are still
+//! allocated; it finds the count to be zero, and looks at nothing else.
+//!
+//! C header: [`include/linux/timer.h`](srctree/include/linux/timer.h)
+
+use crate::{
+    bindings,
+    field::HasField,
+    rcu::{
+        RcuArc,
+        RcuObject, //
+    },
+};
+use core::{
+    marker::PhantomData,
+    ptr::NonNull, //
+};
+use kernel::{
+    prelude::*,
+    sync::LockClassKey,
+    types::Opaque, //
+};
+
+/// Creates a [`Timer`] initialiser with a name, if one is given, and a lock class of its own.
+#[macro_export]
+macro_rules! new_timer {
+    ($($name:literal)?) => {
+        $crate::timer::Timer::new(
+            ::kernel::optional_name!($($name)?), ::kernel::static_lock_class!())
+    };
+}
+pub use new_timer;
+
+/// Says which field is the timer.
+///
+/// ```ignore
+/// impl_has_timer! { impl HasTimer for Peer { self.timer } }
+/// ```
+///
+/// With more than one timer in an object, `HasTimer<1>` is the one of type `Timer<Self, 1>`.
+#[macro_export]
+macro_rules! impl_has_timer {
+    ($(impl HasTimer$(<$id:tt>)? for $self:ty { self.$field:ident })*) => {$(
+        $crate::field::impl_has_field! {
+            impl HasField<$crate::timer::Timer<$self $(, $id)?>> for $self { self.$field }
+        }
+    )*};
+}
+pub use impl_has_timer;
+
+/// What a timer does when it expires.
+pub trait TimerCallback<const ID: u64 = 0>: RcuObject {
+    /// The timer has expired. Softirq context.
+    ///
+    /// It may be armed again here. Dropping `this` is fine even if it is the last reference.
+    fn fired(this: RcuArc<Self>)
+    where
+        Self: Sized;
+}
+
+/// A timer in a `T`.
+///
+/// # Invariants
+///
+/// The `timer_list` is initialised with [`expired`](Self::expired) as its handler, and was only
+/// ever armed as the field that `HasField` describes of a `T` in an [`RcuArc`].
+#[pin_data(PinnedDrop)]
+#[repr(transparent)]
+pub struct Timer<T, const ID: u64 = 0> {
+    #[pin]
+    timer: Opaque<kernel::bindings::timer_list>,
+    _p: PhantomData<fn(T)>,
+}
+
+// SAFETY: C timers have their own locks; there is no `T` in here.
+unsafe impl<T, const ID: u64> Send for Timer<T, ID> {}
+// SAFETY: As above.
+unsafe impl<T, const ID: u64> Sync for Timer<T, ID> {}
+
+impl<T, const ID: u64> Timer<T, ID>
+where
+    T: TimerCallback<ID> + HasField<Timer<T, ID>>,
+{
+    /// A timer that is not armed; see [`new_timer!`].
+    pub fn new(name: &'static CStr, key: Pin<&'static LockClassKey>) -> impl PinInit<Self> {
+        // INVARIANT: Initialised with `expired`, and never armed.
+        pin_init!(Self {
+            // SAFETY: `slot` is valid for writes and pinned from here on; `name` and `key` are
+            // static.
+            timer <- Opaque::ffi_init(|slot| unsafe {
+                kernel::bindings::timer_init_key(
+                    slot,
+                    Some(Self::expired),
+                    0,
+                    name.as_char_ptr(),
+                    key.as_ptr(),
+                )
+            }),
+            _p: PhantomData,
+        })
+    }
+
+    /// Lets the timer of `owner` expire at `at_mono_ns` nanoseconds of
+    /// [`mono_coarse_ns`](crate::time::mono_coarse_ns), rounded up to the resolution of timers; or
+    /// at once, that is, with the next tick, if that has passed.
+    ///
+    /// Never early by that clock, but later by up to an eighth of the time, which is how C's
+    /// timers save work. If it is armed already, this changes when it expires. After
+    /// [`shutdown`](Self::shutdown) nothing happens. Any context but NMI.
+    #[inline]
+    pub fn arm(owner: &RcuArc<T>, at_mono_ns: u64) {
+        // INVARIANT: This is the field of an object in an `RcuArc`.
+        //
+        // SAFETY: An `RcuArc` points to a `T`.
+        let timer = unsafe { T::field_of(RcuArc::as_raw(owner)) };
+        // SAFETY: The timer is initialised, and the object around it alive and pinned. It stays
+        // allocated until the timer is shut down, by the `Drop` of the field.
+        unsafe { bindings::timer_arm_mono(timer.as_ptr().cast(), at_mono_ns) }
+    }
+
+    /// # Safety
+    ///
+    /// Only called by the timer code, for the `timer_list` of a `Timer<T, ID>`.
+    unsafe extern "C" fn expired(timer: *mut kernel::bindings::timer_list) {
+        // SAFETY: The timer code does not pass null; `Timer` is a transparent wrapper.
+        let timer = unsafe { NonNull::new_unchecked(timer.cast::<Self>()) };
+        // SAFETY: By the type invariants, it was armed as the field of a `T` in an `RcuArc`.
+        let object = unsafe { T::container_of(timer) };
+        // SAFETY: The object is not freed before its timer is shut down, which waits for this
+        // call; it may be in its destructor, but it is not touched if so.
+        if let Some(object) = unsafe { RcuArc::try_get_raw(object) } {
+            T::fired(object);
+        }
+    }
+}
+
+impl<T, const ID: u64> Timer<T, ID> {
+    #[inline]
+    fn as_ptr(&self) -> *mut kernel::bindings::timer_list {
+        self.timer.get()
+    }
+
+    /// Whether the timer is armed. Only a hint if others arm or disarm it.
+    #[inline]
+    pub fn is_pending(&self) -> bool {
+        // SAFETY: The timer is initialised, by the type invariants.
+        unsafe { bindings::timer_pending(self.as_ptr().cast()) }
+    }
+
+    /// Disarms the timer; returns whether it was armed. Its callback may be running, or about to.
+    /// Any context but NMI.
+    #[inline]
+    pub fn disarm(&self) -> bool {
+        // SAFETY: The timer is initialised, by the type invariants.
+        unsafe { kernel::bindings::timer_delete(self.as_ptr()) != 0 }
+    }
+
+    /// Disarms the timer and waits until its callback is not running; returns whether it was
+    /// armed. The callback, or others, may arm it again.
+    ///
+    /// Not in hardirq, not from the callback, and not while holding locks that the callback takes.
+    #[inline]
+    pub fn disarm_sync(&self) -> bool {
+        // SAFETY: The timer is initialised, by the type invariants.
+        unsafe { kernel::bindings::timer_delete_sync(self.as_ptr()) != 0 }
+    }
+
+    /// Disarms the timer for good: arming it has no effect any more. Its callback may be running.
+    /// Any context but NMI.
+    #[inline]
+    pub fn shutdown(&self) {
+        // SAFETY: The timer is initialised, by the type invariants.
+        unsafe { kernel::bindings::timer_shutdown(self.as_ptr()) };
+    }
+
+    /// As [`shutdown`](Self::shutdown), then waits until the callback is not running, under the
+    /// conditions of [`disarm_sync`](Self::disarm_sync).
+    #[inline]
+    pub fn shutdown_sync(&self) {
+        // SAFETY: The timer is initialised, by the type invariants.
+        unsafe { kernel::bindings::timer_shutdown_sync(self.as_ptr()) };
+    }
+}
+
+#[pinned_drop]
+impl<T, const ID: u64> PinnedDrop for Timer<T, ID> {
+    fn drop(self: Pin<&mut Self>) {
+        self.shutdown_sync();
+    }
+}

@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Work queues of one's own, and work items in [`RcuArc`] objects.
+//!
+//! The work items are those of the `kernel` crate: fields of type
+//! [`Work`](kernel::workqueue::Work), declared by `impl_has_work!`, with
+//! `type Pointer = RcuArc<Self>` in the [`WorkItem`] implementation. A work item that is queued
+//! owns a reference to its object, which it hands to `run`.
+//!
+//! C header: [`include/linux/workqueue.h`](srctree/include/linux/workqueue.h)
+
+use crate::{
+    bindings,
+    rcu::{
+        RcuArc,
+        RcuObject, //
+    },
+};
+use core::{
+    ops::BitOr,
+    ptr::NonNull, //
+};
+use kernel::{
+    bindings::work_struct,
+    fmt,
+    prelude::*,
+    str::CString,
+    workqueue::{
+        HasWork,
+        RawWorkItem,
+        Work,
+        WorkItem,
+        WorkItemPointer, //
+    },
+};
+
+pub use crate::percpu::{
+    PerCpuWork,
+    PerCpuWorker, //
+};
+
+/// How a [`WorkQueue`] works; combined with `|`.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct WqFlags(u32);
+
+impl WqFlags {
+    /// Work runs on the CPU it is queued on. The default, unless [`UNBOUND`](Self::UNBOUND).
+    pub const PERCPU: Self = Self(kernel::bindings::wq_flags_WQ_PERCPU);
+    /// Work runs where there is room.
+    pub const UNBOUND: Self = Self(kernel::bindings::wq_flags_WQ_UNBOUND);
+    /// Work does not run while the system is suspended.
+    pub const FREEZABLE: Self = Self(kernel::bindings::wq_flags_WQ_FREEZABLE);
+    /// Work does not keep other work from running on its CPU.
+    pub const CPU_INTENSIVE: Self = Self(kernel::bindings::wq_flags_WQ_CPU_INTENSIVE);
+    /// Work that may be needed to free memory; there is always a worker for it.
+    pub const MEM_RECLAIM: Self = Self(kernel::bindings::wq_flags_WQ_MEM_RECLAIM);
+
+    const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+impl BitOr for WqFlags {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+/// A work queue.
+///
+/// Dropping it waits until all that was queued has run, so it sleeps, and must not happen in a work
+/// item of the queue itself.
+///
+/// # Invariants
+///
+/// `wq` is a work queue that is destroyed by nobody else.
+pub struct WorkQueue {
+    wq: NonNull<kernel::bindings::workqueue_struct>,
+}
+
+// SAFETY: Work queues may be used and destroyed by any task.
+unsafe impl Send for WorkQueue {}
+// SAFETY: As above.
+unsafe impl Sync for WorkQueue {}
+
+impl WorkQueue {
+    /// Makes a work queue of the name `fmt!("wg-crypt-{}", ...)`, whose items run at most
+    /// `max_active` at a time (for a CPU); 0 stands for the default. Process context.
+    pub fn alloc(name: fmt::Arguments<'_>, flags: WqFlags, max_active: u32) -> Result<Self> {
+        let flags = match (flags.has(WqFlags::UNBOUND), flags.has(WqFlags::PERCPU)) {
+            (true, true) => return Err(EINVAL),
+            (false, false) => flags | WqFlags::PERCPU,
+            _ => flags,
+        };
+        let name = CString::try_from_fmt(name)?;
+        let max_active = max_active.min(kernel::bindings::wq_consts_WQ_MAX_ACTIVE);
+        // SAFETY: The name is copied. The flags are some of those above.
+        let wq =
+            unsafe { bindings::alloc_workqueue(name.as_char_ptr(), flags.0, max_active as c_int) };
+        // INVARIANT: Just made.
+        Ok(Self {
+            wq: NonNull::new(wq.cast()).ok_or(ENOMEM)?,
+        })
+    }
+
+    #[inline]
+    pub(crate) fn as_ptr(&self) -> *mut kernel::bindings::workqueue_struct {
+        self.wq.as_ptr()
+    }
+
+    /// Queues a work item; for an `RcuArc`, returns whether it was not queued before. Any context.
+    #[inline]
+    pub fn enqueue<W, const ID: u64>(&self, work: W) -> W::EnqueueOutput
+    where
+        W: RawWorkItem<ID> + Send + 'static,
+    {
+        self.enqueue_on(u32::MAX, work)
+    }
+
+    /// Queues a work item on a CPU, or on any if there is no such CPU. If that goes offline, the
+    /// work runs elsewhere. Any context.
+    #[inline]
+    pub fn enqueue_on<W, const ID: u64>(&self, cpu: u32, work: W) -> W::EnqueueOutput
+    where
+        W: RawWorkItem<ID> + Send + 'static,
+    {
+        let wq = self.as_ptr();
+        // SAFETY: The closure returns false only if the item is queued already. The item is `Send`
+        // and static, so it may run anywhere and at any time; `__enqueue` keeps the pointer valid
+        // until it does. The queue is not being destroyed, as that takes it mutably.
+        unsafe { work.__enqueue(|work| bindings::queue_work_near(cpu, wq.cast(), work.cast())) }
+    }
+
+    /// Waits until all that was queued before this call has run. Sleeps.
+    pub fn flush(&self) {
+        // SAFETY: By the type invariants, this is a work queue.
+        unsafe { kernel::bindings::__flush_workqueue(self.as_ptr()) }
+    }
+}
+
+impl Drop for WorkQueue {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants nobody else does; nobody can queue work any more but the
+        // work that is drained here.
+        unsafe { kernel::bindings::destroy_workqueue(self.as_ptr()) }
+    }
+}
+
+// SAFETY: `__enqueue` below takes the `work_struct` from the `Work<T, ID>` field of the object.
+// `Work::new`, the only way to make one, initialises it with `T::Pointer::run`, which is the `run`
+// of this implementation, as `T::Pointer` is `RcuArc<T>`.
+unsafe impl<T, const ID: u64> WorkItemPointer<ID> for RcuArc<T>
+where
+    T: WorkItem<ID, Pointer = Self> + HasWork<T, ID> + RcuObject,
+{
+    unsafe extern "C" fn run(work: *mut work_struct) {
+        // SAFETY: `__enqueue` only queues the `Work<T, ID>` of a `T`.
+        let object = unsafe { T::work_container_of(work.cast::<Work<T, ID>>()) };
+        // SAFETY: The object is not null; the pointer owns the reference that `__enqueue` left to
+        // the queue, which has given it back by this call.
+        T::run(unsafe { RcuArc::from_raw(NonNull::new_unchecked(object)) })
+    }
+}
+
+// SAFETY: The `work_struct` is part of an object to which the pointer returned by `into_raw` owns a
+// reference. That is given up only if the closure returns false, or by `run`. So the `work_struct`
+// is valid during the closure, and if that returns true until the work runs.
+unsafe impl<T, const ID: u64> RawWorkItem<ID> for RcuArc<T>
+where
+    T: WorkItem<ID, Pointer = Self> + HasWork<T, ID> + RcuObject,
+{
+    /// Whether the item was not queued before. If it was, the reference is dropped.
+    type EnqueueOutput = bool;
+
+    #[inline]
+    unsafe fn __enqueue<F>(self, queue_work_on: F) -> bool
+    where
+        F: FnOnce(*mut work_struct) -> bool,
+    {
+        let object = RcuArc::into_raw(self);
+        // SAFETY: The pointer points to a valid `T`.
+        let work = unsafe { T::raw_get_work(object.as_ptr()) };
+        // SAFETY: And that to the `Work` in it.
+        let queued = queue_work_on(unsafe { Work::raw_get(work) });
+        if !queued {
+            // SAFETY: The queue did not take the reference, so this takes it back.
+            drop(unsafe { RcuArc::from_raw(object) });
+        }
+        queued
+    }
+}
