@@ -45,3 +45,5 @@ pub mod siphash;
 pub mod time;
 pub mod timer;
 pub mod workqueue;
+
+pub mod uapi;
