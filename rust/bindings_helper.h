@@ -3,7 +3,36 @@
 #include <crypto/blake2s.h>
 #include <crypto/chacha20poly1305.h>
 #include <crypto/curve25519.h>
+#include <linux/if_arp.h>
 #include <linux/netdevice.h>
 #include <linux/random.h>
 #include <linux/skbuff.h>
+#include <net/ip_tunnels.h>
+#include <net/rtnetlink.h>
 #include <uapi/linux/wireguard.h>
+
+/* Where C has what netdevice.rs reaches into; compared with the bindings at compile time. */
+enum {
+	WGK_NET_DEVICE_FLAGS = offsetof(struct net_device, flags),
+	WGK_NET_DEVICE_MTU = offsetof(struct net_device, mtu),
+	WGK_NET_DEVICE_FEATURES = offsetof(struct net_device, features),
+	WGK_NET_DEVICE_IFINDEX = offsetof(struct net_device, ifindex),
+	WGK_NET_DEVICE_NAME = offsetof(struct net_device, name),
+	WGK_NET_DEVICE_HW_ENC_FEATURES = offsetof(struct net_device, hw_enc_features),
+	WGK_NET_DEVICE_MAX_MTU = offsetof(struct net_device, max_mtu),
+	WGK_NET_DEVICE_TYPE = offsetof(struct net_device, type),
+	WGK_NET_DEVICE_ADDR_LEN = offsetof(struct net_device, addr_len),
+	WGK_NET_DEVICE_REG_STATE = offsetof(struct net_device, reg_state),
+	WGK_NET_DEVICE_PRIV_DESTRUCTOR = offsetof(struct net_device, priv_destructor),
+	WGK_NET_DEVICE_RTNL_LINK_OPS = offsetof(struct net_device, rtnl_link_ops),
+	WGK_NET_DEVICE_PRIV = offsetof(struct net_device, priv),
+};
+
+/* Constants that are casts, which bindgen does not evaluate in a macro. */
+static const unsigned int WGK_GSO_MAX_SIZE = GSO_MAX_SIZE;
+static const netdev_features_t WGK_NETIF_F_HW_CSUM = NETIF_F_HW_CSUM;
+static const netdev_features_t WGK_NETIF_F_RXCSUM = NETIF_F_RXCSUM;
+static const netdev_features_t WGK_NETIF_F_SG = NETIF_F_SG;
+static const netdev_features_t WGK_NETIF_F_GSO = NETIF_F_GSO;
+static const netdev_features_t WGK_NETIF_F_GSO_SOFTWARE = NETIF_F_GSO_SOFTWARE;
+static const netdev_features_t WGK_NETIF_F_HIGHDMA = NETIF_F_HIGHDMA;

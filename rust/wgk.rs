@@ -15,7 +15,7 @@
     unsafe_op_in_unsafe_fn
 )]
 pub(crate) mod bindings {
-    use kernel::bindings::*;
+    pub(crate) use kernel::bindings::*;
     use kernel::ffi;
     use kernel::prelude::*;
     use pin_init::MaybeZeroable;
@@ -32,18 +32,22 @@ const __LOG_PREFIX: &[u8] = b"wireguard\0";
 pub mod alloc;
 pub mod cpu;
 pub mod crypto;
+pub mod extack;
 pub mod field;
+pub mod genetlink;
 pub mod hashtable;
 pub mod lock;
 pub mod log;
+pub mod netdevice;
+pub mod netns;
 pub mod notifier;
 pub mod percpu;
 pub mod random;
 pub mod rcu;
+pub mod rtnl;
 pub mod sched_list;
 pub mod siphash;
 pub mod time;
 pub mod timer;
-pub mod workqueue;
-
 pub mod uapi;
+pub mod workqueue;

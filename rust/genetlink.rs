@@ -1,0 +1,426 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Generic netlink families: operations with policies, requests, and dumps in parts.
+//!
+//! A family is a `static`, and a list of operations is, too. An operation is a type that
+//! implements [`DoOp`] or [`DumpOp`]:
+//!
+//! ```ignore
+//! static OPS: [Op; 2] = [Op::dump::<GetDevice>(), Op::act::<SetDevice>()];
+//! static FAMILY: Family = Family::new(this_module::<Module>(), c"wireguard", 1, &OPS);
+//! let registration = FAMILY.register()?;
+//! ```
+//!
+//! Callbacks run in process context and may sleep. All callbacks of one family exclude each other,
+//! and RTNL may be taken in them.
+//!
+//! C header: [`include/net/genetlink.h`](srctree/include/net/genetlink.h)
+
+pub mod attr;
+pub mod msg;
+pub mod policy;
+
+pub use attr::{
+    Attr,
+    Attrs,
+    Parsed, //
+};
+pub use msg::{
+    DumpMsg,
+    Nest,
+    NoSpace, //
+};
+pub use policy::Policy;
+
+use crate::{
+    extack::ExtAck,
+    netns::Net, //
+};
+use core::{
+    marker::PhantomData,
+    ptr, //
+};
+use kernel::{
+    bindings,
+    error::{
+        from_result,
+        to_result, //
+    },
+    prelude::*,
+    types::Opaque, //
+};
+
+/// Who may use an operation.
+#[derive(Clone, Copy)]
+pub enum Permission {
+    /// Everybody.
+    All,
+    /// `CAP_NET_ADMIN` in the initial user namespace (`GENL_ADMIN_PERM`).
+    Admin,
+    /// `CAP_NET_ADMIN` in the user namespace that owns the socket's network namespace
+    /// (`GENL_UNS_ADMIN_PERM`).
+    NetnsAdmin,
+}
+
+impl Permission {
+    const fn flags(self) -> u32 {
+        match self {
+            Self::All => 0,
+            Self::Admin => bindings::GENL_ADMIN_PERM,
+            Self::NetnsAdmin => bindings::GENL_UNS_ADMIN_PERM,
+        }
+    }
+}
+
+/// A request, while it is handled.
+///
+/// # Invariants
+///
+/// `info` is the one of a running callback, whose attributes are a table of `max + 1` entries (or
+/// null); it is valid for `'a`, and used by this thread alone.
+pub struct Info<'a> {
+    info: *const bindings::genl_info,
+    max: u16,
+    extack: ExtAck,
+    _p: PhantomData<&'a bindings::genl_info>,
+}
+
+impl<'a> Info<'a> {
+    /// # Safety
+    ///
+    /// As the type invariants say.
+    unsafe fn new(info: *const bindings::genl_info, max: u16) -> Self {
+        Self {
+            info,
+            max,
+            // SAFETY: The ack of a request outlives its callback; it may be null.
+            extack: unsafe { ExtAck::from_raw((*info).extack) },
+            _p: PhantomData,
+        }
+    }
+
+    /// The attributes.
+    #[inline]
+    pub fn attrs(&self) -> Attrs<'a> {
+        // SAFETY: By the type invariants; the attributes are part of the request, which was copied
+        // from userspace into a buffer that only its handler writes to.
+        unsafe { Attrs::new((*self.info).attrs, self.max) }
+    }
+
+    /// The network namespace of the socket that the request came by.
+    #[inline]
+    pub fn net(&self) -> &'a Net {
+        // SAFETY: The socket keeps its namespace, and lives for longer than the callback.
+        unsafe { Net::from_raw(crate::bindings::genl_info_net(self.info)) }
+    }
+
+    /// The port of the socket that the request came by.
+    #[inline]
+    pub fn portid(&self) -> u32 {
+        // SAFETY: By the type invariants.
+        unsafe { (*self.info).snd_portid }
+    }
+
+    /// Where to say more about an error than a number can.
+    #[inline]
+    pub fn extack(&self) -> &ExtAck {
+        &self.extack
+    }
+}
+
+/// An operation that does something.
+pub trait DoOp: 'static {
+    /// The command.
+    const CMD: u8;
+    /// Who may.
+    const PERMISSION: Permission;
+    /// How the request's attributes are validated; not empty.
+    const POLICY: &'static [Policy];
+
+    /// Handles a request.
+    fn run(info: &Info<'_>) -> Result;
+}
+
+/// Whether a dump has more to say.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum DumpStatus {
+    /// Call again, with an empty buffer.
+    More,
+    /// This was the last part.
+    Done,
+}
+
+/// An operation that answers with any number of messages, in as many buffers as it takes.
+pub trait DumpOp: 'static {
+    /// The command.
+    const CMD: u8;
+    /// Who may.
+    const PERMISSION: Permission;
+    /// How the request's attributes are validated; not empty.
+    const POLICY: &'static [Policy];
+
+    /// What is kept between the parts. Dropped when the dump is over, or when the socket is closed
+    /// before, in process context and without RTNL.
+    type State: Send + 'static;
+
+    /// Handles the request.
+    fn start(info: &Info<'_>) -> Result<Self::State>;
+
+    /// Fills a buffer.
+    ///
+    /// An error ends the dump and is reported to userspace; but `EMSGSIZE` only if the buffer is
+    /// empty, else the call is repeated with the next one.
+    fn dump(state: &mut Self::State, msg: &mut DumpMsg<'_>, info: &Info<'_>) -> Result<DumpStatus>;
+}
+
+/// An operation of a family, as C knows it.
+#[repr(transparent)]
+pub struct Op(bindings::genl_split_ops);
+
+// SAFETY: Immutable data.
+unsafe impl Sync for Op {}
+
+impl Op {
+    /// The operation that `T` implements.
+    pub const fn act<T: DoOp>() -> Self {
+        let mut calls: bindings::genl_split_ops__bindgen_ty_1 = pin_init::zeroed();
+        calls.__bindgen_anon_1 = bindings::genl_split_ops__bindgen_ty_1__bindgen_ty_1 {
+            pre_doit: None,
+            doit: Some(DoAdapter::<T>::doit),
+            post_doit: None,
+        };
+        let flags = T::PERMISSION.flags() | bindings::GENL_CMD_CAP_DO;
+        Self::new(T::CMD, flags, T::POLICY, calls)
+    }
+
+    /// The dump that `T` implements.
+    pub const fn dump<T: DumpOp>() -> Self {
+        let mut calls: bindings::genl_split_ops__bindgen_ty_1 = pin_init::zeroed();
+        calls.__bindgen_anon_2 = bindings::genl_split_ops__bindgen_ty_1__bindgen_ty_2 {
+            start: Some(DumpAdapter::<T>::start),
+            dumpit: Some(DumpAdapter::<T>::dumpit),
+            done: Some(DumpAdapter::<T>::done),
+        };
+        let flags = T::PERMISSION.flags() | bindings::GENL_CMD_CAP_DUMP;
+        Self::new(T::CMD, flags, T::POLICY, calls)
+    }
+
+    const fn new(
+        cmd: u8,
+        flags: u32,
+        policy: &'static [Policy],
+        calls: bindings::genl_split_ops__bindgen_ty_1,
+    ) -> Self {
+        Self(bindings::genl_split_ops {
+            __bindgen_anon_1: calls,
+            // CAST: `Policy` is a transparent wrapper.
+            policy: policy.as_ptr().cast(),
+            maxattr: policy::max_attr(policy) as c_uint,
+            cmd,
+            internal_flags: 0,
+            flags: flags as u8,
+            validate: 0,
+        })
+    }
+}
+
+/// The C callback of a [`DoOp`].
+struct DoAdapter<T>(PhantomData<T>);
+
+impl<T: DoOp> DoAdapter<T> {
+    const MAX: u16 = policy::max_attr(T::POLICY);
+
+    /// # Safety
+    ///
+    /// Called by generic netlink as `doit` of an [`Op`] made for `T`.
+    unsafe extern "C" fn doit(
+        _skb: *mut bindings::sk_buff,
+        info: *mut bindings::genl_info,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: Valid for this callback; parsed with `maxattr` of the op, thus `MAX`.
+            let info = unsafe { Info::new(info, Self::MAX) };
+            T::run(&info).map(|()| 0)
+        })
+    }
+}
+
+/// The C callbacks of a [`DumpOp`].
+///
+/// `args[0]` of the `netlink_callback` is the boxed state: put there by `start` if that succeeds,
+/// taken back by `done`, which is called exactly once for every dump whose `start` has succeeded.
+struct DumpAdapter<T>(PhantomData<T>);
+
+impl<T: DumpOp> DumpAdapter<T> {
+    const MAX: u16 = policy::max_attr(T::POLICY);
+
+    /// # Safety
+    ///
+    /// `cb` must be that of a running callback of a dump of `T`; the result is for that callback.
+    unsafe fn info<'a>(cb: *mut bindings::netlink_callback) -> Info<'a> {
+        // SAFETY: `data` of a generic netlink dump is its `genl_dumpit_info`, parsed with
+        // `maxattr` of the op.
+        unsafe {
+            let data = (*cb).data.cast::<bindings::genl_dumpit_info>();
+            Info::new(&raw const (*data).info, Self::MAX)
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `cb` must be valid.
+    unsafe fn slot(cb: *mut bindings::netlink_callback) -> *mut *mut T::State {
+        // SAFETY: By the safety requirements. CAST: The array is aligned for `long`, which is as
+        // large as a pointer.
+        unsafe { (&raw mut (*cb).__bindgen_anon_1.args).cast() }
+    }
+
+    /// # Safety
+    ///
+    /// Called by generic netlink as `start` of an [`Op`] made for `T`.
+    unsafe extern "C" fn start(cb: *mut bindings::netlink_callback) -> c_int {
+        from_result(|| {
+            // SAFETY: In a callback.
+            let state = T::start(&unsafe { Self::info(cb) })?;
+            let state = KBox::into_raw(KBox::new(state, GFP_KERNEL)?);
+            // SAFETY: `cb` is valid, and the space ours.
+            unsafe { Self::slot(cb).write(state) };
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// Called by generic netlink as `dumpit` of an [`Op`] made for `T`.
+    unsafe extern "C" fn dumpit(
+        skb: *mut bindings::sk_buff,
+        cb: *mut bindings::netlink_callback,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: In a callback.
+            let info = unsafe { Self::info(cb) };
+            // SAFETY: `start` has put it there, and `done` has not been called; the calls of one
+            // dump exclude each other (`nl_cb_mutex`).
+            let state = unsafe { &mut **Self::slot(cb) };
+            // SAFETY: Netlink allocates a linear buffer for this call.
+            let mut msg = unsafe { DumpMsg::new(skb, cb, (*info.info).family) };
+            match T::dump(state, &mut msg, &info) {
+                Ok(status) => {
+                    msg.end();
+                    match status {
+                        DumpStatus::Done => Ok(0),
+                        // CAST: Below 64 KiB.
+                        DumpStatus::More => Ok(msg.len() as c_int),
+                    }
+                }
+                Err(e) => {
+                    msg.cancel();
+                    Err(e)
+                }
+            }
+        })
+    }
+
+    /// # Safety
+    ///
+    /// Called by generic netlink as `done` of an [`Op`] made for `T`.
+    unsafe extern "C" fn done(cb: *mut bindings::netlink_callback) -> c_int {
+        // SAFETY: `cb` is valid.
+        let slot = unsafe { Self::slot(cb) };
+        // SAFETY: As above; the slot is not used again.
+        let state = unsafe { slot.replace(ptr::null_mut()) };
+        if !state.is_null() {
+            // SAFETY: From `into_raw` in `start`; taken out of the slot, so this happens once.
+            drop(unsafe { KBox::from_raw(state) });
+        }
+        0
+    }
+}
+
+/// `netnsok = 1, parallel_ops = 0`. What bindgen has for setting bitfields is not `const`;
+/// [`Family::register`] checks this against what it has for reading them.
+const NETNSOK: bindings::__BindgenBitfieldUnit<[u8; 1]> = {
+    let bits: u8 = if cfg!(target_endian = "big") {
+        1 << 7
+    } else {
+        1
+    };
+    // SAFETY: The unit is a transparent wrapper of one byte without invariants.
+    unsafe { core::mem::transmute(bits) }
+};
+
+/// A generic netlink family.
+#[repr(transparent)]
+pub struct Family(Opaque<bindings::genl_family>);
+
+// SAFETY: Registering and unregistering are synchronised by generic netlink.
+unsafe impl Sync for Family {}
+
+impl Family {
+    /// Makes a family that is usable in all network namespaces. For statics.
+    ///
+    /// `ops` are sorted by command, and of one command the [`Op::act`] comes first.
+    pub const fn new(
+        module: &'static ThisModule,
+        name: &'static CStr,
+        version: u32,
+        ops: &'static [Op],
+    ) -> Self {
+        assert!(ops.len() <= u8::MAX as usize, "too many operations");
+        let mut family = bindings::genl_family {
+            version,
+            _bitfield_1: NETNSOK,
+            module: module.as_ptr(),
+            // CAST: `Op` is a transparent wrapper.
+            split_ops: ops.as_ptr().cast(),
+            n_split_ops: ops.len() as u8,
+            ..pin_init::zeroed()
+        };
+        let name = name.to_bytes_with_nul();
+        assert!(name.len() <= family.name.len(), "name too long");
+        let mut i = 0;
+        while i < name.len() {
+            family.name[i] = name[i];
+            i += 1;
+        }
+        Self(Opaque::new(family))
+    }
+
+    /// Registers the family. Process context.
+    ///
+    /// Best the last thing that a module's init does: requests come at once, and a dump that is
+    /// running does not keep a module whose init fails.
+    pub fn register(&'static self) -> Result<Registration> {
+        // SAFETY: The C side never writes to these bits.
+        let flags = unsafe {
+            (
+                bindings::genl_family::netnsok_raw(self.0.get()),
+                bindings::genl_family::parallel_ops_raw(self.0.get()),
+            )
+        };
+        if flags != (1, 0) {
+            return Err(EINVAL);
+        }
+        // SAFETY: A static, as is all that it points to. One that is registered already is
+        // refused for its name.
+        to_result(unsafe { bindings::genl_register_family(self.0.get()) })?;
+        Ok(Registration { family: self })
+    }
+}
+
+/// Keeps a [`Family`] registered; when dropped, no operation is running or will be started, except
+/// for dumps under way, which hold a reference to the module.
+///
+/// # Invariants
+///
+/// `family` is registered.
+pub struct Registration {
+    family: &'static Family,
+}
+
+impl Drop for Registration {
+    fn drop(&mut self) {
+        // SAFETY: Registered by the type invariants. Can only fail for a family that is not.
+        unsafe { bindings::genl_unregister_family(self.family.0.get()) };
+    }
+}

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: GPL-2.0
+
+#include <linux/if_arp.h>
+#include <linux/inetdevice.h>
+#include <linux/netdevice.h>
+#include <net/addrconf.h>
+
+bool wg_helper_netif_running(const struct net_device *dev)
+{
+	return netif_running(dev);
+}
+
+struct net *wg_helper_dev_net(const struct net_device *dev)
+{
+	return dev_net(dev);
+}
+
+/* The fields that are bitfields or sit in a macro, in one call per device. */
+void wg_helper_netdev_init(struct net_device *dev, const struct net_device_ops *ops,
+			   const struct device_type *type)
+{
+	dev->netdev_ops = ops;
+	dev->pcpu_stat_type = NETDEV_PCPU_STAT_TSTATS;
+	dev->lltx = true;
+	dev->needs_free_netdev = true;
+	SET_NETDEV_DEVTYPE(dev, type);
+}
+
+void wg_helper_netdev_set_no_queue(struct net_device *dev)
+{
+	dev->priv_flags |= IFF_NO_QUEUE;
+}
+
+void wg_helper_netif_keep_dst(struct net_device *dev)
+{
+	netif_keep_dst(dev);
+}
+
+/* Forgets the per-CPU counters, which the core has freed or never allocated. */
+void wg_helper_netdev_drop_tstats(struct net_device *dev)
+{
+	dev->tstats = NULL;
+}
+
+void wg_helper_netdev_rx_add(struct net_device *dev, u64 packets, u64 bytes)
+{
+	struct pcpu_sw_netstats *stats;
+
+	if (unlikely(!dev->tstats))
+		return;
+	local_bh_disable();
+	stats = this_cpu_ptr(dev->tstats);
+	u64_stats_update_begin(&stats->syncp);
+	u64_stats_add(&stats->rx_packets, packets);
+	u64_stats_add(&stats->rx_bytes, bytes);
+	u64_stats_update_end(&stats->syncp);
+	local_bh_enable();
+}
+
+void wg_helper_netdev_tx_add(struct net_device *dev, u64 packets, u64 bytes)
+{
+	struct pcpu_sw_netstats *stats;
+
+	if (unlikely(!dev->tstats))
+		return;
+	local_bh_disable();
+	stats = this_cpu_ptr(dev->tstats);
+	u64_stats_update_begin(&stats->syncp);
+	u64_stats_add(&stats->tx_packets, packets);
+	u64_stats_add(&stats->tx_bytes, bytes);
+	u64_stats_update_end(&stats->syncp);
+	local_bh_enable();
+}
+
+/* One function per counter would be eight; the numbers are `enum Counter`. */
+void wg_helper_netdev_count(struct net_device *dev, unsigned int counter, unsigned long n)
+{
+	switch (counter) {
+	case 0:
+		DEV_STATS_ADD(dev, tx_dropped, n);
+		break;
+	case 1:
+		DEV_STATS_ADD(dev, tx_errors, n);
+		break;
+	case 2:
+		DEV_STATS_ADD(dev, rx_dropped, n);
+		break;
+	case 3:
+		DEV_STATS_ADD(dev, rx_errors, n);
+		break;
+	case 4:
+		DEV_STATS_ADD(dev, rx_frame_errors, n);
+		break;
+	case 5:
+		DEV_STATS_ADD(dev, rx_length_errors, n);
+		break;
+	case 6:
+		DEV_STATS_ADD(dev, rx_crc_errors, n);
+		break;
+	case 7:
+		DEV_STATS_ADD(dev, tx_aborted_errors, n);
+		break;
+	}
+}
+
+/* A point-to-point tunnel has nobody to redirect and no link-local address to make up. */
+void wg_helper_netdev_no_redirects_no_addrgen(struct net_device *dev)
+{
+	struct in_device *in_dev = __in_dev_get_rtnl(dev);
+	struct inet6_dev *in6_dev = __in6_dev_get(dev);
+
+	if (in_dev) {
+		IN_DEV_CONF_SET(in_dev, SEND_REDIRECTS, false);
+		IPV4_DEVCONF_ALL(dev_net(dev), SEND_REDIRECTS) = false;
+	}
+	if (in6_dev)
+		in6_dev->cnf.addr_gen_mode = IN6_ADDR_GEN_MODE_NONE;
+}

@@ -1,0 +1,323 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The C callbacks of a [`Driver`], and the private area of its devices.
+
+use super::{
+    link,
+    Driver,
+    NetDevCell,
+    NetDevice,
+    Setup, //
+};
+use crate::{
+    bindings,
+    extack::ExtAck,
+    netns::Net,
+    rcu::RcuArc,
+    rtnl::{
+        Rtnl,
+        RtnlCell, //
+    },
+    skbuff::SkBuff, //
+};
+use core::{
+    cell::{
+        Cell,
+        UnsafeCell, //
+    },
+    marker::PhantomData,
+    ptr,
+};
+use kernel::{
+    error::{
+        from_result,
+        to_result, //
+    },
+    prelude::*, //
+};
+
+/// What the driver-independent code knows of a device: its place in the list of its kind.
+#[repr(C)]
+pub(super) struct Node {
+    pub(super) dev: *mut bindings::net_device,
+    pub(super) next: RtnlCell<Link>,
+    /// The cell that points to this node; null if it is not in a list.
+    pub(super) prev: RtnlCell<PrevLink>,
+}
+
+/// Pointer to a node; null at the end.
+#[derive(Clone, Copy)]
+pub(super) struct Link(pub(super) *const Node);
+
+/// Pointer to the cell that points to a node.
+#[derive(Clone, Copy)]
+pub(super) struct PrevLink(pub(super) *const RtnlCell<Link>);
+
+// SAFETY: Just addresses; what uses them argues for itself.
+unsafe impl Send for Link {}
+// SAFETY: As above.
+unsafe impl Send for PrevLink {}
+
+/// The private area of a device.
+///
+/// # Invariants
+///
+/// - Initialised by `setup`, and not moved until the device is freed.
+/// - `this` is written by `newlink` before the registration, and taken when nobody can use the
+///   device any more: by the destructor, or, if the registration has failed before the device was
+///   listed, by `newlink`. It is only read in between.
+/// - `cell` is null, or points to a cell that lives for as long as `this` is there; see `newlink`.
+#[repr(C)]
+pub(super) struct Priv<D: Driver> {
+    pub(super) node: Node,
+    this: UnsafeCell<Option<RcuArc<D::Device>>>,
+    cell: Cell<*const NetDevCell>,
+    /// Whether `uninit` is still to be called; under RTNL.
+    live: Cell<bool>,
+}
+
+impl<D: Driver> Priv<D> {
+    /// The private area of `dev`.
+    ///
+    /// # Safety
+    ///
+    /// `dev` must point to a device that was allocated with a private area of this type.
+    #[inline]
+    pub(super) unsafe fn of(dev: *mut bindings::net_device) -> *mut Self {
+        // SAFETY: By the safety requirements. The area is at the end of the device, and aligned
+        // for at least what `ALIGNED` checks.
+        unsafe { (&raw mut (*dev).priv_).cast() }
+    }
+
+    /// That the private area of every device is aligned well enough.
+    pub(super) const ALIGNED: () = assert!(align_of::<Self>() <= 32 && size_of::<Self>() < 4096);
+
+    /// The state of a device that is visible.
+    ///
+    /// # Safety
+    ///
+    /// `dev` must be a device of `D` that is or was registered, not freed, and whose destructor
+    /// has not been called, nor is called within `'a`.
+    #[inline]
+    pub(super) unsafe fn this<'a>(dev: *mut bindings::net_device) -> Option<&'a RcuArc<D::Device>> {
+        // SAFETY: By the safety requirements and the type invariants it is not written meanwhile.
+        unsafe { (*(*Self::of(dev)).this.get()).as_ref() }
+    }
+}
+
+/// Holder of the callbacks.
+pub(super) struct Adapter<D>(PhantomData<D>);
+
+impl<D: Driver> Adapter<D> {
+    const NDO: bindings::net_device_ops = bindings::net_device_ops {
+        ndo_uninit: Some(Self::uninit),
+        ndo_open: Some(Self::open),
+        ndo_stop: Some(Self::stop),
+        ndo_start_xmit: Some(Self::start_xmit),
+        ..pin_init::zeroed()
+    };
+
+    const DEVTYPE: bindings::device_type = bindings::device_type {
+        name: kernel::str::as_char_ptr_in_const_context(D::KIND),
+        ..pin_init::zeroed()
+    };
+
+    /// # Safety
+    ///
+    /// Called by the core as `rtnl_link_ops::setup`, for a device with our private area.
+    pub(super) unsafe extern "C" fn setup(dev: *mut bindings::net_device) {
+        // SAFETY: The private area is there, zeroed, and nobody else uses it.
+        unsafe {
+            Priv::<D>::of(dev).write(Priv {
+                node: Node {
+                    dev,
+                    next: RtnlCell::new(Link(ptr::null())),
+                    prev: RtnlCell::new(PrevLink(ptr::null())),
+                },
+                this: UnsafeCell::new(None),
+                cell: Cell::new(ptr::null()),
+                live: Cell::new(false),
+            });
+        }
+        // SAFETY: A new device; both tables are constants that are promoted to statics.
+        unsafe { bindings::netdev_init(dev, &Self::NDO, &Self::DEVTYPE) };
+        // SAFETY: A new device, for the duration of this call.
+        D::setup(&mut unsafe { Setup::new(dev) });
+    }
+
+    /// # Safety
+    ///
+    /// Called by rtnetlink as `rtnl_link_ops::newlink`, under RTNL, for a device that went through
+    /// `setup`.
+    pub(super) unsafe extern "C" fn newlink(
+        dev: *mut bindings::net_device,
+        params: *mut bindings::rtnl_newlink_params,
+        extack: *mut kernel::bindings::netlink_ext_ack,
+    ) -> c_int {
+        // SAFETY: RTNL is held for the duration of this call.
+        let rtnl = unsafe { Rtnl::assume_held() };
+        // SAFETY: Went through `setup`; the private area stays for longer than this call.
+        let private = unsafe { &*Priv::<D>::of(dev) };
+        // SAFETY: Valid for this call, and after.
+        let netdev = unsafe { NetDevice::from_raw(dev) };
+        from_result(|| {
+            // SAFETY: `params` is valid, and the namespace held by the caller.
+            let link_net = unsafe { Net::from_raw(bindings::rtnl_newlink_link_net(params)) };
+            // SAFETY: Valid or null, and for this request's handler only.
+            let extack = unsafe { ExtAck::from_raw(extack) };
+            let this = D::newlink(&rtnl, netdev, link_net, &extack)?;
+
+            // SAFETY: The device is not registered: nobody else looks at this.
+            let this: &RcuArc<D::Device> = unsafe { (*private.this.get()).insert(this) };
+            // The cell is borrowed from the state. The state stays where it is, and is only ever
+            // shared, at least as long as `private.this` holds this reference to it; so the borrow
+            // may last as long, and that is how long this pointer is used.
+            private.cell.set(D::dev_cell(this));
+            private.live.set(true);
+
+            // SAFETY: A new device, under RTNL.
+            if let Err(e) = to_result(unsafe { bindings::register_netdevice(dev) }) {
+                // `ndo_uninit` may have been called or not.
+                Self::shut_down(&rtnl, dev);
+                // SAFETY: Valid, and RTNL is held.
+                if unsafe { (*dev).reg_state } == REG_UNREGISTERING {
+                    // The device was visible for a while. It is freed later, when nobody uses it
+                    // any more; our caller's `free_netdev()` knows that.
+                    // SAFETY: As above.
+                    unsafe { (*dev).priv_destructor = Some(Self::destructor) };
+                } else {
+                    // SAFETY: It never was visible, and none of our callbacks will be called; our
+                    // caller frees it.
+                    unsafe { Self::destructor(dev) };
+                }
+                return Err(e);
+            }
+
+            // Only now, so that a failing `register_netdevice` does not call it.
+            // SAFETY: Valid, and under RTNL, which the destructor waits for.
+            unsafe { (*dev).priv_destructor = Some(Self::destructor) };
+            Self::publish(&rtnl, dev);
+            link::insert::<D>(&rtnl, &private.node);
+            D::registered(netdev, this);
+            Ok(0)
+        })
+    }
+
+    /// Makes the device known to its state. Does nothing the second time.
+    fn publish(_rtnl: &Rtnl, dev: *mut bindings::net_device) {
+        // SAFETY: Callers pass a device that is registered and went through `newlink`.
+        let cell = unsafe { (*Priv::<D>::of(dev)).cell.get() };
+        if !cell.is_null() {
+            // SAFETY: By the type invariants of `Priv`. The device is registered, and
+            // `shut_down` empties this cell; it is called by `ndo_uninit`.
+            unsafe { (*cell).set(dev) };
+        }
+    }
+
+    /// Has the driver stop everything, once, and takes the device away from its state.
+    fn shut_down(rtnl: &Rtnl, dev: *mut bindings::net_device) {
+        // SAFETY: Callers pass a device that went through `newlink`, under RTNL.
+        let private = unsafe { &*Priv::<D>::of(dev) };
+        if !private.live.replace(false) {
+            return;
+        }
+        // SAFETY: Valid.
+        if unsafe { (*dev).reg_state } != REG_UNREGISTERING {
+            // `register_netdevice` has failed before the device was listed, and has freed the
+            // per-CPU counters, or did not allocate them; but for us nobody could count.
+            // SAFETY: Valid, and not visible to anybody.
+            unsafe { bindings::netdev_drop_tstats(dev) };
+        }
+        link::remove(rtnl, &private.node);
+        // SAFETY: `live`, so `newlink` has put it there, and it is not taken before the end of
+        // this call.
+        if let Some(this) = unsafe { Priv::<D>::this(dev) } {
+            // SAFETY: Valid for this call.
+            D::uninit(rtnl, this, unsafe { NetDevice::from_raw(dev) });
+        }
+        let cell = private.cell.replace(ptr::null());
+        if !cell.is_null() {
+            // SAFETY: By the type invariants of `Priv`: its `this` is still there.
+            unsafe { (*cell).clear() };
+        }
+    }
+
+    /// # Safety
+    ///
+    /// Called by the core as `ndo_uninit`, under RTNL.
+    unsafe extern "C" fn uninit(dev: *mut bindings::net_device) {
+        // SAFETY: RTNL is held for the duration of this call.
+        let rtnl = unsafe { Rtnl::assume_held() };
+        Self::shut_down(&rtnl, dev);
+    }
+
+    /// # Safety
+    ///
+    /// Called when nobody uses the device any more, and none of the other callbacks will be
+    /// called: by the core as `priv_destructor`, or by `newlink`. Process context.
+    unsafe extern "C" fn destructor(dev: *mut bindings::net_device) {
+        // SAFETY: By the safety requirements nobody else looks at this.
+        let this = unsafe { (*(*Priv::<D>::of(dev)).this.get()).take() };
+        if let Some(this) = this {
+            D::destroyed(&this);
+        }
+    }
+
+    /// # Safety
+    ///
+    /// Called by the core as `ndo_open`, under RTNL.
+    unsafe extern "C" fn open(dev: *mut bindings::net_device) -> c_int {
+        // SAFETY: RTNL is held for the duration of this call.
+        let rtnl = unsafe { Rtnl::assume_held() };
+        from_result(|| {
+            // SAFETY: A registered device.
+            let this = unsafe { Priv::<D>::this(dev) }.ok_or(ENODEV)?;
+            // A notifier of the registration may get here before `newlink` goes on.
+            Self::publish(&rtnl, dev);
+            // SAFETY: Valid for this call.
+            D::open(&rtnl, this, unsafe { NetDevice::from_raw(dev) }).map(|()| 0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// Called by the core as `ndo_stop`, under RTNL.
+    unsafe extern "C" fn stop(dev: *mut bindings::net_device) -> c_int {
+        // SAFETY: RTNL is held for the duration of this call.
+        let rtnl = unsafe { Rtnl::assume_held() };
+        // SAFETY: A registered device.
+        if let Some(this) = unsafe { Priv::<D>::this(dev) } {
+            // SAFETY: Valid for this call.
+            D::stop(&rtnl, this, unsafe { NetDevice::from_raw(dev) });
+        }
+        0
+    }
+
+    /// # Safety
+    ///
+    /// Called by the core as `ndo_start_xmit`, with a packet that is ours.
+    unsafe extern "C" fn start_xmit(
+        skb: *mut bindings::sk_buff,
+        dev: *mut bindings::net_device,
+    ) -> bindings::netdev_tx_t {
+        // SAFETY: The packet is handed over; `NETDEV_TX_BUSY`, to give it back, is never returned.
+        let skb = unsafe { SkBuff::from_raw(skb) };
+        // SAFETY: The caller has a reference to the device, without which `priv_destructor` is not
+        // called.
+        let Some(this) = (unsafe { Priv::<D>::this(dev) }) else {
+            return bindings::netdev_tx_NETDEV_TX_OK;
+        };
+        // SAFETY: Valid for this call.
+        match D::xmit(this, unsafe { NetDevice::from_raw(dev) }, skb) {
+            Ok(()) => bindings::netdev_tx_NETDEV_TX_OK,
+            // `dev_xmit_complete()`: negative means consumed.
+            Err(e) => e.to_errno(),
+        }
+    }
+}
+
+/// `reg_state` of a device that is not registered yet.
+pub(super) const REG_UNINITIALIZED: u8 = bindings::netdev_reg_state_NETREG_UNINITIALIZED as u8;
+
+/// `reg_state` from when a device is taken out of the lists until it is freed.
+const REG_UNREGISTERING: u8 = bindings::netdev_reg_state_NETREG_UNREGISTERING as u8;
