@@ -19,6 +19,7 @@ SITE = re.compile(r"\bunsafe\b")
 # A pointer type, not code: `unsafe extern "C" fn(...)` without a name.
 TYPE = re.compile(r"\bunsafe\s+(?:extern\s*(?:\"\"|\"C\")?\s*)?fn\s*\(")
 FUNCTION = re.compile(r"\bunsafe\s+(?:extern\b.*)?(?:fn\s+\w|trait\b)")
+CONTAINER = re.compile(r"(\s*)(?:pub\S*\s+)?(?:unsafe\s+)?(impl|trait|mod|extern)\b")
 ATTRIBUTE = re.compile(r"unsafe_(?:code|op_in_unsafe_fn)|unsafe\((?:no_mangle|link_section|export_name)")
 
 
@@ -43,17 +44,32 @@ def comment_above(lines, index):
     return "\n".join(text)
 
 
+def in_trait_impl(lines, index):
+    """Whether a line is directly in an `impl Trait for Type`: the contract of
+    its functions is the trait's, and the `unsafe impl` has its own argument."""
+    indent = len(lines[index]) - len(lines[index].lstrip())
+    for above in range(index - 1, -1, -1):
+        match = CONTAINER.match(lines[above])
+        if match and len(match[1]) < indent:
+            header = ""
+            for line in lines[above:index]:
+                header += " " + line
+                if line.rstrip().endswith("{"):
+                    break
+            return match[2] == "impl" and " for " in header
+    return False
+
+
 def check(path):
     """Yields (line number, what is missing)."""
     lines = path.read_text(encoding="utf-8").splitlines()
     for index, line in enumerate(lines):
-        code = NOISE.sub('""' if False else "", ATTRIBUTE.sub("", line))
+        code = NOISE.sub("", ATTRIBUTE.sub("", line))
         if not SITE.search(code) or (TYPE.search(code) and not FUNCTION.search(code)):
             continue
         above = comment_above(lines, index)
         if FUNCTION.search(code):
-            # A function of a trait or an extern "C" adapter inherits its contract.
-            if "# Safety" not in above and "SAFETY:" not in above:
+            if "# Safety" not in above and "SAFETY:" not in above and not in_trait_impl(lines, index):
                 yield index + 1, "unsafe fn without a `# Safety` section"
         elif "SAFETY:" not in above and "SAFETY:" not in line:
             yield index + 1, "unsafe without a `SAFETY:` comment directly above"
