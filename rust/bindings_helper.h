@@ -5,10 +5,13 @@
 #include <crypto/curve25519.h>
 #include <linux/if_arp.h>
 #include <linux/netdevice.h>
+#include <linux/ptr_ring.h>
 #include <linux/random.h>
 #include <linux/skbuff.h>
+#include <net/dst_cache.h>
 #include <net/ip_tunnels.h>
 #include <net/rtnetlink.h>
+#include <net/udp_tunnel.h>
 #include <uapi/linux/wireguard.h>
 
 /* Where C has what netdevice.rs reaches into; compared with the bindings at compile time. */
@@ -36,3 +39,6 @@ static const netdev_features_t WGK_NETIF_F_SG = NETIF_F_SG;
 static const netdev_features_t WGK_NETIF_F_GSO = NETIF_F_GSO;
 static const netdev_features_t WGK_NETIF_F_GSO_SOFTWARE = NETIF_F_GSO_SOFTWARE;
 static const netdev_features_t WGK_NETIF_F_HIGHDMA = NETIF_F_HIGHDMA;
+
+/* What NET_SKB_PAD is made of. */
+static const unsigned int WGK_L1_CACHE_BYTES = L1_CACHE_BYTES;

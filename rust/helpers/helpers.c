@@ -3,17 +3,21 @@
  * Shims for inlines and macros that bindgen cannot see, one file per subsystem.
  * `wg_helper_NAME` appears in Rust as `bindings::NAME`.
  */
+#include "batch.c"
 #include "cpu.c"
 #include "crypto.c"
 #include "genetlink.c"
 #include "hashtable.c"
 #include "lock.c"
 #include "log.c"
+#include "napi.c"
 #include "netdevice.c"
 #include "netns.c"
 #include "notifier.c"
 #include "rtnl.c"
 #include "siphash.c"
+#include "skbuff.c"
 #include "time.c"
 #include "timer.c"
+#include "udp_tunnel.c"
 #include "workqueue.c"

@@ -1,0 +1,384 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Batches: what moves between the stages of the data path.
+//!
+//! A [`Batch`] is the packets of one burst under one owner (the session whose key they are sealed
+//! or opened with) with consecutive nonces. It goes two ways at once ([`CryptRing::submit`]):
+//!
+//! ```text
+//!              +--> CryptRing (per device) --pop--> CryptJob: any worker, any order --+
+//!   Batch -----|                                                                state | release
+//!              +--> OrderQueue (per peer) --------> Consumer: one at a time, in order <+ acquire
+//! ```
+//!
+//! The ring hands out the work, the order queue remembers the order. The worker has the packets to
+//! itself until it stores the outcome in the batch's state with release semantics; whoever
+//! consumes the order queue loads it with acquire semantics, and touches nothing of the batch but
+//! its link before it has seen an outcome. With anything weaker a CPU could see the outcome before
+//! the packets' data, and send plaintext or deliver ciphertext (FreeBSD-EN-24:06).
+//!
+//! Nothing is allocated: the state of a batch is in the control buffer of its first packet, the
+//! packets are chained by their links. All of this is private, so that a batch can become one
+//! buffer with many segments.
+//!
+//! Contexts: [`CryptRing::new`] sleeps; everything else works in process and softirq context.
+//! Built on [`include/linux/ptr_ring.h`](srctree/include/linux/ptr_ring.h); the order queue is
+//! Dmitry Vyukov's intrusive queue of many producers and one consumer.
+
+use crate::{
+    bindings,
+    rcu::{
+        RcuArc,
+        RcuObject, //
+    },
+    skb_list::{
+        IterMut,
+        SkbList, //
+    },
+    skbuff::{
+        Cb,
+        Link,
+        RawSkb,
+        Segment,
+        SkBuff, //
+    },
+};
+use core::{
+    marker::PhantomData,
+    mem::{
+        offset_of,
+        ManuallyDrop, //
+    },
+    ptr::{
+        self,
+        NonNull, //
+    },
+    sync::atomic::{
+        AtomicU32,
+        Ordering, //
+    },
+};
+use kernel::{
+    alloc::flags::GFP_KERNEL,
+    error::to_result,
+    prelude::*,
+    types::Opaque, //
+};
+
+mod order;
+
+pub use order::{
+    Consumer,
+    Done,
+    OrderQueue,
+    Taken, //
+};
+
+/// The batches that a ring of the usual size, and every order queue, hold at most.
+pub const MAX_BATCHES: u32 = 1024;
+
+/// A worker has, or will have, the packets.
+const UNCRYPTED: u32 = 0;
+/// The worker did what it was to do.
+const CRYPTED: u32 = 1;
+/// The packets are of no use any more.
+const DEAD: u32 = 2;
+
+/// A burst of packets under one owner, with consecutive nonces.
+///
+/// Dropping it frees the packets and gives up the owner.
+///
+/// # Invariants
+///
+/// `head` starts a null-terminated chain of valid `sk_buff`s that this object owns alone. Its
+/// control buffer holds their number, the last of them, the first nonce, and a reference to the
+/// owner, from `RcuArc::<K>::into_raw`.
+pub struct Batch<K: RcuObject> {
+    head: RawSkb,
+    _owner: PhantomData<RcuArc<K>>,
+}
+
+// SAFETY: Owns packets and a reference, which are `Send`.
+unsafe impl<K: RcuObject> Send for Batch<K> {}
+// SAFETY: Methods with `&self` only read, and lend out the owner, which is `Sync`.
+unsafe impl<K: RcuObject> Sync for Batch<K> {}
+
+impl<K: RcuObject> Batch<K> {
+    /// Makes the packets of `list` a batch, with the nonces from `first_nonce` on. `None` if there
+    /// are no packets.
+    #[inline]
+    pub fn new(list: SkbList, owner: RcuArc<K>, first_nonce: u64) -> Option<Self> {
+        let (head, tail, len) = list.into_raw()?;
+        // SAFETY: The chain is ours alone now, so its first control buffer is as well.
+        unsafe {
+            let cb = head.cb();
+            (*cb).state = AtomicU32::new(UNCRYPTED);
+            (*cb).count = len as u32;
+            (*cb).first_nonce = first_nonce;
+            (*cb).owner = RcuArc::into_raw(owner).as_ptr().cast();
+            (*cb).tail = tail.as_ptr();
+        }
+        // INVARIANT: Just written.
+        Some(Self {
+            head,
+            _owner: PhantomData,
+        })
+    }
+
+    /// # Safety
+    ///
+    /// The type invariants must hold of `head`, and the caller give the batch up.
+    #[inline]
+    unsafe fn from_head(head: RawSkb) -> Self {
+        // INVARIANT: By the requirement.
+        Self {
+            head,
+            _owner: PhantomData,
+        }
+    }
+
+    #[inline]
+    fn into_head(self) -> RawSkb {
+        ManuallyDrop::new(self).head
+    }
+
+    #[inline]
+    fn cb(&self) -> *mut Cb {
+        // SAFETY: Valid by the type invariants.
+        unsafe { self.head.cb() }
+    }
+
+    /// Packets in the batch.
+    #[inline]
+    #[expect(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        // SAFETY: Valid by the type invariants.
+        unsafe { (*self.cb()).count as usize }
+    }
+
+    /// The nonce of the first packet.
+    #[inline]
+    pub fn first_nonce(&self) -> u64 {
+        // SAFETY: Valid by the type invariants.
+        unsafe { (*self.cb()).first_nonce }
+    }
+
+    /// The owner.
+    #[inline]
+    pub fn owner(&self) -> &K {
+        // SAFETY: By the type invariants there is a reference, which lives as long as the batch.
+        unsafe { &*(*self.cb()).owner.cast::<K>() }
+    }
+
+    /// Visits the packets in order.
+    #[inline]
+    pub fn iter_mut(&mut self) -> IterMut<'_> {
+        // SAFETY: The chain is ours alone, and borrowed for as long as the iterator.
+        unsafe { IterMut::new(Some(self.head)) }
+    }
+
+    /// Takes the batch apart.
+    #[inline]
+    pub fn into_parts(self) -> (SkbList, RcuArc<K>, u64) {
+        let cb = self.cb();
+        let head = self.into_head();
+        // SAFETY: The batch was ours, and by its invariants this is what its control buffer holds.
+        // The reference leaves it here, the only time.
+        unsafe {
+            let tail = RawSkb::new((*cb).tail).unwrap_or(head);
+            (
+                SkbList::from_raw(head, tail, (*cb).count as usize),
+                RcuArc::from_raw(NonNull::new_unchecked((*cb).owner.cast_mut().cast())),
+                (*cb).first_nonce,
+            )
+        }
+    }
+}
+
+impl<K: RcuObject> Drop for Batch<K> {
+    fn drop(&mut self) {
+        // SAFETY: `self` is not used after it, and has no other destructor.
+        drop(unsafe { Self::from_head(self.head) }.into_parts());
+    }
+}
+
+/// Why a batch was not submitted, or not in full.
+pub enum SubmitError<K: RcuObject> {
+    /// The peer has too many batches under way already; nothing was done.
+    Full(Batch<K>),
+    /// The device has too much work. The batch is in the order queue, dead: the caller must see
+    /// to it that the queue is consumed.
+    RingFull,
+}
+
+/// A queue of batches to be worked on by whichever worker is free, bounded.
+///
+/// Dropping it marks what is in it dead (see [`CryptJob`]); who has the order queues should then
+/// consume them, for batches keep their owners.
+///
+/// # Invariants
+///
+/// `ring` is initialised. Each pointer in it is the head of a batch of owner type `K`, in state
+/// `UNCRYPTED`, that is in an order queue, or was leaked from one; until its state changes, its
+/// packets are to be used only by whoever takes the pointer out.
+pub struct CryptRing<K: RcuObject> {
+    ring: KBox<Opaque<bindings::ptr_ring>>,
+    _owner: PhantomData<fn() -> K>,
+}
+
+// SAFETY: The ring has locks of its own; batches and owners are `Send`.
+unsafe impl<K: RcuObject> Send for CryptRing<K> {}
+// SAFETY: As above.
+unsafe impl<K: RcuObject> Sync for CryptRing<K> {}
+
+impl<K: RcuObject> CryptRing<K> {
+    /// Makes a ring with room for `capacity` batches. Sleeps.
+    pub fn new(capacity: u32) -> Result<Self> {
+        let ring = KBox::new(Opaque::<bindings::ptr_ring>::zeroed(), GFP_KERNEL)?;
+        let size = i32::try_from(capacity).map_err(|_| EINVAL)?;
+        // SAFETY: The memory is ours, and stays where it is: in its box.
+        to_result(unsafe {
+            bindings::ptr_ring_init(ring.get(), size, kernel::bindings::GFP_KERNEL)
+        })?;
+        // INVARIANT: Initialised, and empty.
+        Ok(Self {
+            ring,
+            _owner: PhantomData,
+        })
+    }
+
+    /// Puts a batch in line: behind the others of `order`, and up for work.
+    ///
+    /// After success the caller starts a worker, which calls [`CryptRing::pop`].
+    #[inline]
+    pub fn submit(&self, order: &OrderQueue<K>, batch: Batch<K>) -> Result<(), SubmitError<K>> {
+        // SAFETY: The batch is ours.
+        unsafe { (*batch.cb()).state = AtomicU32::new(UNCRYPTED) };
+        // From here on only the worker's rights are ours, and they go into the ring.
+        let head = order.push(batch).map_err(SubmitError::Full)?;
+        // INVARIANT: `head` is that of a batch in state `UNCRYPTED` in an order queue, whose packets
+        // nobody else may use.
+        // SAFETY: Initialised by the type invariants.
+        if unsafe { bindings::ptr_ring_produce_bh(self.ring.get(), head.as_ptr().cast()) } != 0 {
+            // ORDERING: Release: the batch is the consumer's from here on.
+            // SAFETY: It did not get into the ring, so it cannot have been freed.
+            unsafe { (*head.cb()).state.store(DEAD, Ordering::Release) };
+            return Err(SubmitError::RingFull);
+        }
+        Ok(())
+    }
+
+    /// Takes the next batch to work on.
+    #[inline]
+    pub fn pop(&self) -> Option<CryptJob<K>> {
+        // SAFETY: Initialised by the type invariants.
+        let head = RawSkb::new(unsafe { bindings::ptr_ring_consume_bh(self.ring.get()) }.cast())?;
+        // SAFETY: By the type invariants the packets are ours to use, and the batch is not freed
+        // before its state changes. The reference to the owner stays the batch's: this is a copy
+        // that is never dropped.
+        let owner = unsafe {
+            let owner = (*head.cb()).owner.cast_mut().cast::<K>();
+            ManuallyDrop::new(RcuArc::from_raw(NonNull::new_unchecked(owner)))
+        };
+        // INVARIANT: By the type invariants.
+        Some(CryptJob { head, owner })
+    }
+}
+
+impl<K: RcuObject> Drop for CryptRing<K> {
+    fn drop(&mut self) {
+        while self.pop().is_some() {}
+        // SAFETY: Initialised by the type invariants, and not used any more.
+        unsafe { bindings::ptr_ring_cleanup(self.ring.get()) }
+    }
+}
+
+/// A batch that a worker has to itself.
+///
+/// Ends with [`CryptJob::finish`]; if it is dropped instead, the batch is dead. If it is forgotten,
+/// the order queue stalls at this batch for good.
+///
+/// # Invariants
+///
+/// `head` is the head of a batch in state `UNCRYPTED` that is in an order queue or leaked, and its
+/// packets are this object's to use. `owner` is its owner, without a reference of its own.
+pub struct CryptJob<K: RcuObject> {
+    head: RawSkb,
+    owner: ManuallyDrop<RcuArc<K>>,
+}
+
+// SAFETY: Has packets and shares a reference, which are `Send` and `Sync`.
+unsafe impl<K: RcuObject> Send for CryptJob<K> {}
+// SAFETY: As above.
+unsafe impl<K: RcuObject> Sync for CryptJob<K> {}
+
+impl<K: RcuObject> CryptJob<K> {
+    /// The owner.
+    #[inline]
+    pub fn owner(&self) -> &RcuArc<K> {
+        &self.owner
+    }
+
+    /// Packets in the batch.
+    #[inline]
+    #[expect(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        // SAFETY: Valid by the type invariants.
+        unsafe { (*self.head.cb()).count as usize }
+    }
+
+    /// Visits the packets in order, each with its nonce.
+    #[inline]
+    pub fn segments_mut(&mut self) -> impl Iterator<Item = (u64, Segment<'_>)> {
+        // SAFETY: Valid by the type invariants. The packets are ours, and borrowed for as long as
+        // the iterator.
+        let (first, iter) = unsafe {
+            let first = (*self.head.cb()).first_nonce;
+            (first, IterMut::new(Some(self.head)))
+        };
+        iter.enumerate()
+            .map(move |(i, segment)| (first.wrapping_add(i as u64), segment))
+    }
+
+    /// The nonce of the first packet.
+    #[inline]
+    pub fn first_nonce(&self) -> u64 {
+        // SAFETY: Valid by the type invariants.
+        unsafe { (*self.head.cb()).first_nonce }
+    }
+
+    /// Changes the nonce of the first packet: a received packet's is known when it is opened.
+    #[inline]
+    pub fn set_first_nonce(&mut self, nonce: u64) {
+        // SAFETY: Valid by the type invariants, and not looked at by others before the outcome.
+        unsafe { (*self.head.cb()).first_nonce = nonce }
+    }
+
+    /// Hands the batch to whoever consumes the order queue, and returns the owner, with which to
+    /// find and start them. (The consumer may free the batch, and its reference, at once.)
+    #[inline]
+    pub fn finish(self, ok: bool) -> RcuArc<K> {
+        let job = ManuallyDrop::new(self);
+        let owner = RcuArc::clone(&job.owner);
+        // SAFETY: By the type invariants; `job` is not used after.
+        unsafe { job.publish(if ok { CRYPTED } else { DEAD }) };
+        owner
+    }
+
+    /// # Safety
+    ///
+    /// `self` must not be used after.
+    #[inline]
+    unsafe fn publish(&self, outcome: u32) {
+        // ORDERING: Release: pairs with the acquire in `Consumer`, who then sees all that was done
+        // to the packets.
+        // SAFETY: The batch is alive until its state changes, by the type invariants.
+        unsafe { (*self.head.cb()).state.store(outcome, Ordering::Release) }
+    }
+}
+
+impl<K: RcuObject> Drop for CryptJob<K> {
+    fn drop(&mut self) {
+        // SAFETY: `self` is being dropped.
+        unsafe { self.publish(DEAD) }
+    }
+}

@@ -1,0 +1,348 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The order queue: batches of one peer in the order they were submitted.
+//!
+//! Producers are lock-free, and may be many; they run in process or softirq context. A producer
+//! that is interrupted between its two steps hides what was queued behind it, but not for good:
+//! the batch it is queueing is not up for work yet, so somebody will start the consumer later.
+
+use super::*;
+use core::{
+    cell::UnsafeCell,
+    marker::PhantomPinned,
+    sync::atomic::{
+        AtomicBool,
+        AtomicPtr, //
+    },
+};
+
+/// Batches of one peer in order, from many producers to one consumer at a time.
+///
+/// A pinned field of the peer. If it is dropped with batches that are still being worked on, those
+/// are leaked, with a warning; so that this does not happen, owners keep what the queue is in.
+///
+/// # Invariants
+///
+/// - From `oldest` along `next` there are links of batches that were pushed, in order, and (once)
+///   `stub`; the chain ends at `newest`, where a producer that is between its two steps has left a
+///   gap before its link.
+/// - Each batch in it belongs to this queue, but for the packets of those in state `UNCRYPTED`.
+/// - `peeked` is null or the head of the batch before `oldest`.
+/// - `oldest` and `peeked` are only used by who set `consuming`, or has the queue to itself.
+#[pin_data(PinnedDrop)]
+pub struct OrderQueue<K: RcuObject> {
+    newest: AtomicPtr<Link>,
+    count: AtomicU32,
+    consuming: AtomicBool,
+    oldest: UnsafeCell<*mut Link>,
+    peeked: UnsafeCell<*mut kernel::bindings::sk_buff>,
+    stub: Link,
+    #[pin]
+    _pin: PhantomPinned,
+    _owner: PhantomData<fn() -> K>,
+}
+
+const _: () = assert!(size_of::<OrderQueue<()>>() <= 48);
+
+impl RcuObject for () {}
+
+// SAFETY: What is not atomic is used under `consuming` only; batches are `Send`.
+unsafe impl<K: RcuObject> Send for OrderQueue<K> {}
+// SAFETY: As above.
+unsafe impl<K: RcuObject> Sync for OrderQueue<K> {}
+
+/// Where the link is in a batch's first packet.
+const LINK: usize = offset_of!(kernel::bindings::sk_buff, cb) + offset_of!(Cb, link);
+
+impl<K: RcuObject> OrderQueue<K> {
+    /// An empty queue.
+    pub fn new() -> impl PinInit<Self> {
+        // INVARIANT: The stub is the whole chain. It stays where it is, for the queue is pinned.
+        pin_init!(&this in Self {
+            // SAFETY: Only the address of a field is taken.
+            newest: AtomicPtr::new(unsafe { &raw mut (*this.as_ptr()).stub }),
+            count: AtomicU32::new(0),
+            consuming: AtomicBool::new(false),
+            // SAFETY: Only the address of a field is taken.
+            oldest: UnsafeCell::new(unsafe { &raw mut (*this.as_ptr()).stub }),
+            peeked: UnsafeCell::new(ptr::null_mut()),
+            stub: Link {
+                next: AtomicPtr::new(ptr::null_mut()),
+            },
+            _pin: PhantomPinned,
+            _owner: PhantomData,
+        })
+    }
+
+    /// Batches in the queue, roughly.
+    #[inline]
+    pub fn len(&self) -> u32 {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Whether there is none.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Queues a batch. Returns its head, whose packets (not the batch) are still the caller's.
+    #[inline]
+    pub(super) fn push(&self, batch: Batch<K>) -> Result<RawSkb, Batch<K>> {
+        // ORDERING: Relaxed: it only bounds the number. An overshoot is taken back at once.
+        if self.count.fetch_add(1, Ordering::Relaxed) >= MAX_BATCHES {
+            self.count.fetch_sub(1, Ordering::Relaxed);
+            return Err(batch);
+        }
+        let head = batch.into_head();
+        // SAFETY: The batch was ours. INVARIANT: It belongs to the queue now.
+        unsafe { self.link(&raw mut (*head.cb()).link) };
+        Ok(head)
+    }
+
+    /// # Safety
+    ///
+    /// `link` must be that of a batch that the caller gives up, or the stub, and be in no chain.
+    #[inline]
+    unsafe fn link(&self, link: *mut Link) {
+        // SAFETY: Valid by the requirement, and nobody else's yet. Written as a whole: the control
+        // buffer has no `Link` in it before.
+        unsafe {
+            link.write(Link {
+                next: AtomicPtr::new(ptr::null_mut()),
+            })
+        };
+        // ORDERING: The release makes the null visible to the next producer; the acquire makes
+        // its predecessor's visible to it.
+        let before = self.newest.swap(link, Ordering::AcqRel);
+        // ORDERING: Release: pairs with the acquires in `dequeue`, which then sees the batch.
+        // SAFETY: It is not taken out, hence not freed, before there is something behind it.
+        unsafe { (*before).next.store(link, Ordering::Release) };
+    }
+
+    /// Takes the oldest batch out, whatever its state.
+    ///
+    /// # Safety
+    ///
+    /// The caller must have set `consuming`, or have the queue to itself.
+    #[inline]
+    unsafe fn dequeue(&self) -> Option<RawSkb> {
+        let stub = (&raw const self.stub).cast_mut();
+        // SAFETY: `oldest` is ours by the requirement. A link in the chain is valid: batches leave
+        // it only here, and are not freed before.
+        unsafe {
+            let mut oldest = *self.oldest.get();
+            let mut next = (*oldest).next.load(Ordering::Acquire);
+            if oldest == stub {
+                if next.is_null() {
+                    return None;
+                }
+                *self.oldest.get() = next;
+                oldest = next;
+                next = (*oldest).next.load(Ordering::Acquire);
+            }
+            if next.is_null() {
+                // The last one can only leave if something is behind it: the stub, unless a
+                // producer is about to link something there.
+                if oldest != self.newest.load(Ordering::Relaxed) {
+                    return None;
+                }
+                self.link(stub);
+                next = (*oldest).next.load(Ordering::Acquire);
+                if next.is_null() {
+                    return None;
+                }
+            }
+            *self.oldest.get() = next;
+            // It is not the stub, hence the link of a batch.
+            RawSkb::new(oldest.byte_sub(LINK).cast())
+        }
+    }
+
+    /// The oldest batch, and its state.
+    ///
+    /// # Safety
+    ///
+    /// As for `dequeue`.
+    #[inline]
+    unsafe fn peek(&self) -> Option<(RawSkb, u32)> {
+        // SAFETY: By the requirement. A batch that was taken out is alive until it is unpeeked.
+        unsafe {
+            let head = match RawSkb::new(*self.peeked.get()) {
+                Some(head) => head,
+                None => {
+                    let head = self.dequeue()?;
+                    *self.peeked.get() = head.as_ptr();
+                    head
+                }
+            };
+            // ORDERING: Acquire: pairs with the releases of the state, which come after everything
+            // that was done to the packets.
+            Some((head, (*head.cb()).state.load(Ordering::Acquire)))
+        }
+    }
+
+    /// Takes the batch that was peeked.
+    ///
+    /// # Safety
+    ///
+    /// As for `dequeue`. `head` must be what `peek` returned, with a state other than `UNCRYPTED`.
+    #[inline]
+    unsafe fn unpeek(&self, head: RawSkb) -> Batch<K> {
+        // SAFETY: By the requirement. With an outcome, the packets are the queue's as well, which
+        // gives them up.
+        unsafe {
+            *self.peeked.get() = ptr::null_mut();
+            self.count.fetch_sub(1, Ordering::Relaxed);
+            Batch::from_head(head)
+        }
+    }
+
+    /// Becomes the consumer, unless somebody is.
+    ///
+    /// Work items and NAPI polls do not run twice at once, so with one of them per queue this does
+    /// not fail.
+    #[inline]
+    pub fn try_consume(&self) -> Option<Consumer<'_, K>> {
+        // ORDERING: Acquire: pairs with the release of the consumer before.
+        if self.consuming.swap(true, Ordering::Acquire) {
+            return None;
+        }
+        // INVARIANT: We set it.
+        Some(Consumer { queue: self })
+    }
+
+    /// Whether the oldest batch can be taken. `false` while there is a consumer, who will see.
+    #[inline]
+    pub fn has_ready(&self) -> bool {
+        !self.is_empty() && self.try_consume().is_some_and(|mut c| c.has_ready())
+    }
+}
+
+#[pinned_drop]
+impl<K: RcuObject> PinnedDrop for OrderQueue<K> {
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: Nobody else has the queue any more, so there is no producer or consumer; that
+        // includes consumers that were forgotten.
+        unsafe {
+            while let Some((head, state)) = self.peek() {
+                if state == UNCRYPTED {
+                    // Its packets belong to a job or to a ring: leave it to them for good.
+                    kernel::pr_warn!("order queue freed before its batches were done\n");
+                    *self.peeked.get() = ptr::null_mut();
+                } else {
+                    drop(self.unpeek(head));
+                }
+            }
+        }
+    }
+}
+
+/// A batch with an outcome.
+pub enum Done<K: RcuObject> {
+    /// The worker did what it was to do.
+    Ok(Batch<K>),
+    /// To be dropped.
+    Dead(Batch<K>),
+}
+
+/// Part of a batch with an outcome.
+pub enum Taken<K: RcuObject> {
+    /// One packet of a batch that went well.
+    Packet {
+        /// The packet.
+        skb: SkBuff,
+        /// Its nonce.
+        nonce: u64,
+        /// Its owner.
+        owner: RcuArc<K>,
+    },
+    /// All of a batch that did not, or what is left of one.
+    Dead(Batch<K>),
+}
+
+/// The right to consume an order queue.
+///
+/// If it is forgotten, the queue is never consumed again.
+///
+/// # Invariants
+///
+/// This object set `queue.consuming`, and nobody else did since.
+pub struct Consumer<'a, K: RcuObject> {
+    queue: &'a OrderQueue<K>,
+}
+
+impl<K: RcuObject> Consumer<'_, K> {
+    #[inline]
+    fn peek(&mut self) -> Option<(RawSkb, u32)> {
+        // SAFETY: We are the consumer by the type invariants.
+        unsafe { self.queue.peek() }.filter(|(_, state)| *state != UNCRYPTED)
+    }
+
+    /// Whether the oldest batch can be taken.
+    #[inline]
+    pub fn has_ready(&mut self) -> bool {
+        self.peek().is_some()
+    }
+
+    /// Takes the oldest batch, once it has an outcome.
+    #[inline]
+    #[expect(clippy::should_implement_trait)]
+    pub fn next(&mut self) -> Option<Done<K>> {
+        let (head, state) = self.peek()?;
+        // SAFETY: We are the consumer by the type invariants; the batch has an outcome.
+        let batch = unsafe { self.queue.unpeek(head) };
+        Some(if state == CRYPTED {
+            Done::Ok(batch)
+        } else {
+            Done::Dead(batch)
+        })
+    }
+
+    /// Takes the first packet of the oldest batch, once that has an outcome; the rest stays where
+    /// it is, for the next call or the next consumer.
+    #[inline]
+    pub fn take_segment(&mut self) -> Option<Taken<K>> {
+        let (head, state) = self.peek()?;
+        // SAFETY: We are the consumer by the type invariants. The batch has an outcome, so it and
+        // its packets belong to the queue. If there is a second packet, that becomes the head, with
+        // a control buffer to match, and the reference to the owner passes to it.
+        unsafe {
+            let cb = head.cb();
+            let next = match RawSkb::new(head.next()) {
+                Some(next) if state == CRYPTED => next,
+                _ => {
+                    let batch = self.queue.unpeek(head);
+                    if state != CRYPTED {
+                        return Some(Taken::Dead(batch));
+                    }
+                    let (mut list, owner, nonce) = batch.into_parts();
+                    let skb = list.pop_front()?;
+                    return Some(Taken::Packet { skb, nonce, owner });
+                }
+            };
+            let rest = next.cb();
+            (*rest).state = AtomicU32::new(state);
+            (*rest).count = (*cb).count - 1;
+            (*rest).first_nonce = (*cb).first_nonce.wrapping_add(1);
+            (*rest).owner = (*cb).owner;
+            (*rest).tail = (*cb).tail;
+            *self.queue.peeked.get() = next.as_ptr();
+            let owner = ManuallyDrop::new(RcuArc::from_raw(NonNull::new_unchecked(
+                (*cb).owner.cast_mut().cast(),
+            )));
+            Some(Taken::Packet {
+                skb: SkBuff::from_raw(head.as_ptr()),
+                nonce: (*cb).first_nonce,
+                owner: RcuArc::clone(&owner),
+            })
+        }
+    }
+}
+
+impl<K: RcuObject> Drop for Consumer<'_, K> {
+    #[inline]
+    fn drop(&mut self) {
+        // ORDERING: Release: the next consumer sees what we did to the queue.
+        self.queue.consuming.store(false, Ordering::Release);
+    }
+}

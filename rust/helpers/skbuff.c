@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * sk_buff: inlines of <linux/skbuff.h>, <net/gso.h>, <net/ip_tunnels.h> and
+ * <net/inet_ecn.h>. What runs once per packet is one function per step.
+ */
+#include <crypto/chacha20poly1305.h>
+#include <linux/icmp.h>
+#include <linux/icmpv6.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/netdevice.h>
+#include <linux/scatterlist.h>
+#include <linux/skbuff.h>
+#include <net/dst.h>
+#include <net/dst_metadata.h>
+#include <net/gso.h>
+#include <net/icmp.h>
+#include <net/inet_ecn.h>
+#include <net/ip_tunnels.h>
+#include <net/ipv6.h>
+
+/* A buffer with @headroom bytes reserved and @tailroom behind them. */
+struct sk_buff *wg_helper_skb_with_room(unsigned int headroom,
+					unsigned int tailroom, gfp_t gfp)
+{
+	struct sk_buff *skb = alloc_skb(headroom + tailroom, gfp);
+
+	if (!skb)
+		return NULL;
+	skb_reserve(skb, headroom);
+	skb_set_inner_network_header(skb, 0);
+	return skb;
+}
+
+void wg_helper_skb_orphan(struct sk_buff *skb)
+{
+	skb_orphan(skb);
+}
+
+void wg_helper_skb_dst_drop(struct sk_buff *skb)
+{
+	skb_dst_drop(skb);
+}
+
+struct sk_buff *wg_helper_skb_share_check(struct sk_buff *skb)
+{
+	return skb_share_check(skb, GFP_ATOMIC);
+}
+
+/* The route's MTU, or 0 if @skb has no route that knows one. */
+u32 wg_helper_skb_dst_mtu(const struct sk_buff *skb)
+{
+	return skb_valid_dst(skb) ? dst_mtu(skb_dst(skb)) : 0;
+}
+
+/* Takes the flow hash, unless there is one. */
+void wg_helper_skb_get_hash(struct sk_buff *skb)
+{
+	skb_get_hash(skb);
+}
+
+bool wg_helper_skb_is_gso(const struct sk_buff *skb)
+{
+	return skb_is_gso(skb);
+}
+
+struct sk_buff *wg_helper_skb_gso_segment(struct sk_buff *skb)
+{
+	return skb_gso_segment(skb, 0);
+}
+
+bool wg_helper_pskb_may_pull(struct sk_buff *skb, unsigned int len)
+{
+	return pskb_may_pull(skb, len);
+}
+
+int wg_helper_pskb_trim(struct sk_buff *skb, unsigned int len)
+{
+	return pskb_trim(skb, len);
+}
+
+bool wg_helper_skb_cloned(const struct sk_buff *skb)
+{
+	return skb_cloned(skb);
+}
+
+void wg_helper_icmp_unreachable(struct sk_buff *skb)
+{
+	if (skb->protocol == htons(ETH_P_IP))
+		icmp_ndo_send(skb, ICMP_DEST_UNREACH, ICMP_HOST_UNREACH, 0);
+	else if (skb->protocol == htons(ETH_P_IPV6))
+		icmpv6_ndo_send(skb, ICMPV6_DEST_UNREACH, ICMPV6_ADDR_UNREACH, 0);
+}
+
+/*
+ * Everything about @skb that depends on the side of the tunnel it was on is
+ * forgotten; outbound, the flow hash and the kind of time stamp stay, so that
+ * queues below still see the inner flow.
+ */
+void wg_helper_skb_reset(struct sk_buff *skb, bool encapsulating)
+{
+	const u32 hash = skb->hash;
+	const u8 l4_hash = skb->l4_hash, sw_hash = skb->sw_hash;
+	const u8 tstamp_type = skb->tstamp_type;
+
+	skb_scrub_packet(skb, true);
+	memset(&skb->headers, 0, sizeof(skb->headers));
+	if (encapsulating) {
+		skb->hash = hash;
+		skb->l4_hash = l4_hash;
+		skb->sw_hash = sw_hash;
+		skb->tstamp_type = tstamp_type;
+	}
+
+	skb->dev = NULL;
+	skb->queue_mapping = 0;
+	skb->nohdr = 0;
+	skb->peeked = 0;
+	skb->mac_len = 0;
+#ifdef CONFIG_NET_SCHED
+	skb->tc_index = 0;
+#endif
+	skb_reset_redirect(skb);
+	skb->hdr_len = skb_headroom(skb);
+	skb_reset_mac_header(skb);
+	skb_reset_network_header(skb);
+	skb_reset_transport_header(skb);
+	skb_reset_inner_headers(skb);
+}
+
+/*
+ * Before sealing: the checksum is finished while the packet is still readable,
+ * there are @headroom writable bytes in front, and the data is ours alone, with
+ * @tailroom bytes behind. @ds gets the outer DS
+ * field. Returns 0 if the data is one linear piece, the number of scatterlist
+ * entries it takes otherwise (then *@trailer is where the tail goes), or an
+ * errno.
+ */
+int wg_helper_skb_seal_prepare(struct sk_buff *skb, unsigned int headroom,
+			       unsigned int tailroom, u8 *ds,
+			       struct sk_buff **trailer)
+{
+	int frags;
+
+	*ds = ip_tunnel_ecn_encap(0, ip_hdr(skb), skb);
+
+	if (unlikely(skb_cow_head(skb, headroom) < 0))
+		return -ENOMEM;
+	if (skb->ip_summed == CHECKSUM_PARTIAL &&
+	    unlikely(skb_checksum_help(skb)))
+		return -EINVAL;
+
+	if (likely(!skb_is_nonlinear(skb) && !skb_cloned(skb) &&
+		   skb_tailroom(skb) >= tailroom))
+		return 0;
+
+	frags = skb_cow_data(skb, tailroom, trailer);
+	if (frags < 0)
+		return frags;
+	return skb_is_nonlinear(skb) ? frags : 0;
+}
+
+/*
+ * Before opening a packet whose outer headers start @outer bytes before its
+ * data: the data is ours alone. Returns as above.
+ */
+int wg_helper_skb_open_prepare(struct sk_buff *skb, unsigned int outer)
+{
+	struct sk_buff *trailer;
+	int frags;
+
+	if (likely(!skb_is_nonlinear(skb) && !skb_cloned(skb)))
+		return 0;
+
+	/* With the outer headers counted in, they stay in the linear part. */
+	__skb_push(skb, outer);
+	frags = skb_cow_data(skb, 0, &trailer);
+	__skb_pull(skb, outer);
+	if (frags < 0)
+		return frags;
+	return skb_is_nonlinear(skb) ? frags : 0;
+}
+
+/* The rest of sealing when the data is scattered. */
+bool wg_helper_skb_seal_sg(struct sk_buff *skb, struct sk_buff *trailer,
+			   int frags, const u8 *header, unsigned int header_len,
+			   unsigned int padding, u64 nonce, const u8 *key)
+{
+	struct scatterlist sg[MAX_SKB_FRAGS + 8];
+	unsigned int plain_len = skb->len + padding;
+
+	if (frags > ARRAY_SIZE(sg))
+		return false;
+	memset(skb_tail_pointer(trailer), 0, padding);
+	skb_set_inner_network_header(skb, 0);
+	memcpy(__skb_push(skb, header_len), header, header_len);
+	pskb_put(skb, trailer, padding + CHACHA20POLY1305_AUTHTAG_SIZE);
+
+	sg_init_table(sg, frags);
+	if (skb_to_sgvec(skb, sg, header_len,
+			 plain_len + CHACHA20POLY1305_AUTHTAG_SIZE) <= 0)
+		return false;
+	return chacha20poly1305_encrypt_sg_inplace(sg, plain_len, NULL, 0,
+						   nonce, key);
+}
+
+/* Opens scattered data, tag included; the tag is not cut off. */
+bool wg_helper_skb_open_sg(struct sk_buff *skb, int frags, u64 nonce,
+			   const u8 *key)
+{
+	struct scatterlist sg[MAX_SKB_FRAGS + 8];
+
+	if (frags > ARRAY_SIZE(sg))
+		return false;
+	sg_init_table(sg, frags);
+	if (skb_to_sgvec(skb, sg, 0, skb->len) <= 0)
+		return false;
+	return chacha20poly1305_decrypt_sg_inplace(sg, skb->len, NULL, 0,
+						   nonce, key);
+}
+
+/*
+ * An opened packet, whose IP header was checked, becomes one received on @dev.
+ * The tag vouches for every layer's checksum.
+ */
+bool wg_helper_skb_receive_prepare(struct sk_buff *skb, struct net_device *dev,
+				   u8 outer_ds, unsigned int total_len)
+{
+	skb->dev = dev;
+	skb->ip_summed = CHECKSUM_UNNECESSARY;
+	skb->csum_level = ~0;
+	skb->protocol = ip_tunnel_parse_protocol(skb);
+	if (skb->protocol == htons(ETH_P_IP))
+		INET_ECN_decapsulate(skb, outer_ds, ip_hdr(skb)->tos);
+	else if (skb->protocol == htons(ETH_P_IPV6))
+		INET_ECN_decapsulate(skb, outer_ds,
+				     ipv6_get_dsfield(ipv6_hdr(skb)));
+	return !pskb_trim(skb, total_len);
+}

@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: GPL-2.0
+/* UDP tunnel sockets, routes and sending: inlines of <net/udp_tunnel.h> & co. */
+#include <linux/inetdevice.h>
+#include <linux/net.h>
+#include <net/addrconf.h>
+#include <net/dst_cache.h>
+#include <net/ip6_route.h>
+#include <net/ipv6.h>
+#include <net/route.h>
+#include <net/sock.h>
+#include <net/udp_tunnel.h>
+
+bool wg_helper_ipv6_enabled(void)
+{
+	return IS_ENABLED(CONFIG_IPV6) && ipv6_mod_enabled();
+}
+
+/*
+ * A socket bound to @port (network order; 0: any free one) of all addresses.
+ * It sends from any context, never waits for its own buffer, and may use the
+ * memory reserves, for a swap device could be behind it.
+ */
+int wg_helper_udp_tunnel_open(struct net *net, bool v6, __be16 port, void *ctx,
+			      int (*receive)(struct sock *, struct sk_buff *),
+			      struct sock **res)
+{
+	struct udp_tunnel_sock_cfg cfg = {
+		.sk_user_data = ctx,
+		.encap_type = 1,
+		.encap_rcv = receive,
+	};
+	struct udp_port_cfg bind = {
+		.family = v6 ? AF_INET6 : AF_INET,
+		.local_udp_port = port,
+	};
+	struct socket *sock;
+	int err;
+
+	if (v6) {
+		bind.use_udp6_tx_checksums = true;
+		bind.use_udp6_rx_checksums = true;
+		bind.ipv6_v6only = true;
+	} else {
+		bind.use_udp_checksums = true;
+	}
+	err = udp_sock_create(net, &bind, &sock);
+	if (err < 0)
+		return err;
+	sock->sk->sk_allocation = GFP_ATOMIC;
+	sock->sk->sk_sndbuf = INT_MAX;
+	sk_set_memalloc(sock->sk);
+	setup_udp_tunnel_sock(net, sock->sk, &cfg);
+	*res = sock->sk;
+	return 0;
+}
+
+void wg_helper_udp_tunnel_close(struct sock *sk)
+{
+	sk_clear_memalloc(sk);
+	udp_tunnel_sock_release(sk);
+}
+
+__be16 wg_helper_sk_source_port(const struct sock *sk)
+{
+	return inet_sk(sk)->inet_sport;
+}
+
+/* Whether the namespace of @sk is not going yet. Then, under RCU, it stays. */
+bool wg_helper_sk_net_alive(const struct sock *sk)
+{
+	return check_net(sock_net(sk));
+}
+
+void *wg_helper_sk_user_data(const struct sock *sk)
+{
+	return rcu_dereference_sk_user_data(sk);
+}
+
+void wg_helper_rcu_read_lock_bh(void)
+{
+	rcu_read_lock_bh();
+}
+
+void wg_helper_rcu_read_unlock_bh(void)
+{
+	rcu_read_unlock_bh();
+}
+
+void wg_helper_flow4_classify(struct sock *sk, struct flowi4 *fl)
+{
+	security_sk_classify_flow(sk, flowi4_to_flowi_common(fl));
+}
+
+/* Whether @addr is (still) one of this host's. */
+bool wg_helper_confirm_addr4(struct sock *sk, __be32 addr)
+{
+	return inet_confirm_addr(sock_net(sk), NULL, 0, addr, RT_SCOPE_HOST);
+}
+
+struct dst_entry *wg_helper_route4(struct sock *sk, struct flowi4 *fl)
+{
+	struct rtable *rt = ip_route_output_flow(sock_net(sk), fl, sk);
+
+	return IS_ERR(rt) ? ERR_CAST(rt) : &rt->dst;
+}
+
+struct dst_entry *wg_helper_route4_cached(struct dst_cache *cache,
+					  __be32 *saddr)
+{
+	struct rtable *rt = dst_cache_get_ip4(cache, saddr);
+
+	return rt ? &rt->dst : NULL;
+}
+
+void wg_helper_route4_cache(struct dst_cache *cache, struct dst_entry *dst,
+			    __be32 saddr)
+{
+	dst_cache_set_ip4(cache, dst, saddr);
+}
+
+void wg_helper_dst_release(struct dst_entry *dst)
+{
+	dst_release(dst);
+}
+
+int wg_helper_dst_ifindex(const struct dst_entry *dst)
+{
+	return dst->dev->ifindex;
+}
+
+/* Sends @skb by the route @dst; takes over the reference to it unless @hold. */
+void wg_helper_udp4_xmit(struct sock *sk, struct dst_entry *dst, bool hold,
+			 struct sk_buff *skb, struct net_device *dev,
+			 const struct flowi4 *fl, u32 mark, u8 ds)
+{
+	if (hold)
+		dst_hold(dst);
+	skb_mark_not_on_list(skb);
+	skb->dev = dev;
+	skb->mark = mark;
+	skb->ignore_df = 1;
+	udp_tunnel_xmit_skb(dst_rtable(dst), sk, skb, fl->saddr, fl->daddr, ds,
+			    ip4_dst_hoplimit(dst), 0, fl->fl4_sport,
+			    fl->fl4_dport, false, false, 0);
+}
+
+void wg_helper_dst_cache_reset(struct dst_cache *cache)
+{
+	dst_cache_reset(cache);
+}
+
+#if IS_ENABLED(CONFIG_IPV6)
+void wg_helper_flow6_classify(struct sock *sk, struct flowi6 *fl)
+{
+	security_sk_classify_flow(sk, flowi6_to_flowi_common(fl));
+}
+
+bool wg_helper_confirm_addr6(struct sock *sk, const struct in6_addr *addr)
+{
+	return ipv6_addr_any(addr) || ipv6_chk_addr(sock_net(sk), addr, NULL, 0);
+}
+
+struct dst_entry *wg_helper_route6(struct sock *sk, struct flowi6 *fl)
+{
+	return ip6_dst_lookup_flow(sock_net(sk), sk, fl, NULL);
+}
+
+struct dst_entry *wg_helper_route6_cached(struct dst_cache *cache,
+					  struct in6_addr *saddr)
+{
+	return dst_cache_get_ip6(cache, saddr);
+}
+
+void wg_helper_route6_cache(struct dst_cache *cache, struct dst_entry *dst,
+			    const struct in6_addr *saddr)
+{
+	dst_cache_set_ip6(cache, dst, saddr);
+}
+
+void wg_helper_udp6_xmit(struct sock *sk, struct dst_entry *dst, bool hold,
+			 struct sk_buff *skb, struct net_device *dev,
+			 const struct flowi6 *fl, u32 mark, u8 ds)
+{
+	if (hold)
+		dst_hold(dst);
+	skb_mark_not_on_list(skb);
+	skb->dev = dev;
+	skb->mark = mark;
+	skb->ignore_df = 1;
+	udp_tunnel6_xmit_skb(dst, sk, skb, dev, &fl->saddr, &fl->daddr, ds,
+			     ip6_dst_hoplimit(dst), 0, fl->fl6_sport,
+			     fl->fl6_dport, false, 0);
+}
+#else
+/* Without IPv6 there is no socket that could get here. */
+void wg_helper_flow6_classify(struct sock *sk, struct flowi6 *fl)
+{
+}
+
+bool wg_helper_confirm_addr6(struct sock *sk, const struct in6_addr *addr)
+{
+	return false;
+}
+
+struct dst_entry *wg_helper_route6(struct sock *sk, struct flowi6 *fl)
+{
+	return ERR_PTR(-EAFNOSUPPORT);
+}
+
+struct dst_entry *wg_helper_route6_cached(struct dst_cache *cache,
+					  struct in6_addr *saddr)
+{
+	return NULL;
+}
+
+void wg_helper_route6_cache(struct dst_cache *cache, struct dst_entry *dst,
+			    const struct in6_addr *saddr)
+{
+}
+
+void wg_helper_udp6_xmit(struct sock *sk, struct dst_entry *dst, bool hold,
+			 struct sk_buff *skb, struct net_device *dev,
+			 const struct flowi6 *fl, u32 mark, u8 ds)
+{
+	if (!hold)
+		dst_release(dst);
+	kfree_skb(skb);
+}
+#endif

@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Routes for UDP datagrams of our sockets.
+//!
+//! Wraps output routing of [`include/net/route.h`](srctree/include/net/route.h) and
+//! [`ip6_route.h`](srctree/include/net/ip6_route.h). Internal to the crate:
+//! [`udp_tunnel`](crate::udp_tunnel) is the user. All with bottom halves disabled, under RCU.
+//!
+//! Our own address and the interface are those that the peer last talked to. If they are not ours
+//! any more, or routing would not use them, they are forgotten and routing chooses; the caller is
+//! told so.
+
+use crate::{
+    bindings,
+    dst_cache::DstCache, //
+};
+use core::{
+    mem::ManuallyDrop,
+    ptr::NonNull, //
+};
+use kernel::{
+    error::from_err_ptr,
+    prelude::*, //
+};
+
+const IPPROTO_UDP: u8 = 17;
+
+/// A counted reference to a route.
+///
+/// # Invariants
+///
+/// Owns a reference to a valid `dst_entry`.
+pub(crate) struct Route(NonNull<bindings::dst_entry>);
+
+impl Route {
+    /// # Safety
+    ///
+    /// `dst` must be null or come with a reference, which passes on.
+    unsafe fn from_raw(dst: *mut bindings::dst_entry) -> Option<Self> {
+        // INVARIANT: By the requirement.
+        NonNull::new(dst).map(Self)
+    }
+
+    fn ifindex(&self) -> i32 {
+        // SAFETY: Valid by the type invariants.
+        unsafe { bindings::dst_ifindex(self.0.as_ptr()) }
+    }
+
+    pub(crate) fn as_ptr(&self) -> *mut bindings::dst_entry {
+        self.0.as_ptr()
+    }
+
+    /// Gives the reference up.
+    pub(crate) fn into_raw(self) -> *mut bindings::dst_entry {
+        ManuallyDrop::new(self).0.as_ptr()
+    }
+}
+
+impl Drop for Route {
+    fn drop(&mut self) {
+        // SAFETY: The reference is ours by the type invariants.
+        unsafe { bindings::dst_release(self.0.as_ptr()) }
+    }
+}
+
+/// What to route, over IPv4: addresses and ports.
+pub(crate) struct Flow4 {
+    pub(crate) fl: bindings::flowi4,
+    src_ifindex: i32,
+}
+
+/// What to route, over IPv6.
+pub(crate) struct Flow6 {
+    pub(crate) fl: bindings::flowi6,
+}
+
+fn common(mark: u32, oif: i32) -> bindings::flowi_common {
+    bindings::flowi_common {
+        flowic_oif: oif,
+        flowic_mark: mark,
+        flowic_proto: IPPROTO_UDP,
+        ..pin_init::zeroed()
+    }
+}
+
+fn ports(source: u16, dest: u16) -> bindings::flowi_uli {
+    bindings::flowi_uli {
+        ports: bindings::flowi_uli__bindgen_ty_1 {
+            dport: dest.to_be(),
+            sport: source.to_be(),
+        },
+    }
+}
+
+fn in6(addr: &[u8; 16]) -> bindings::in6_addr {
+    bindings::in6_addr {
+        in6_u: bindings::in6_addr__bindgen_ty_1 { u6_addr8: *addr },
+    }
+}
+
+impl Flow4 {
+    /// `source`, `dest`: ports in host order.
+    pub(crate) fn new(
+        (src, source): ([u8; 4], u16),
+        (addr, dest): ([u8; 4], u16),
+        src_ifindex: i32,
+        mark: u32,
+    ) -> Self {
+        Self {
+            fl: bindings::flowi4 {
+                __fl_common: common(mark, 0),
+                saddr: u32::from_ne_bytes(src),
+                daddr: u32::from_ne_bytes(addr),
+                uli: ports(source, dest),
+            },
+            src_ifindex,
+        }
+    }
+
+    fn forget_src(&mut self, cache: Option<&DstCache>, cleared: &mut bool) {
+        self.fl.saddr = 0;
+        self.src_ifindex = 0;
+        *cleared = true;
+        if let Some(cache) = cache {
+            cache.reset();
+        }
+    }
+
+    /// Finds a route, and the source address to use with it. Sets `cleared` if our end of the path
+    /// was forgotten.
+    ///
+    /// # Safety
+    ///
+    /// `sk` must be a valid IPv4 socket in a live namespace; bottom halves must be disabled, under
+    /// RCU.
+    pub(crate) unsafe fn route(
+        &mut self,
+        sk: *mut bindings::sock,
+        cache: Option<&DstCache>,
+        cleared: &mut bool,
+    ) -> Result<Route> {
+        let fl = &raw mut self.fl;
+        // SAFETY: The socket and the context by the requirement, the cache by its type. Each route
+        // that is returned comes with a reference.
+        unsafe {
+            if let Some(cache) = cache {
+                let cached = bindings::route4_cached(cache.as_ptr().as_ptr(), &mut self.fl.saddr);
+                if let Some(route) = Route::from_raw(cached) {
+                    return Ok(route);
+                }
+            }
+            bindings::flow4_classify(sk, fl);
+            if !bindings::confirm_addr4(sk, self.fl.saddr) {
+                self.forget_src(cache, cleared);
+            }
+            let mut route = self.lookup(sk);
+            let unusable = match &route {
+                Ok(route) => route.ifindex() != self.src_ifindex,
+                Err(e) => *e == EINVAL,
+            };
+            if self.src_ifindex != 0 && unusable {
+                self.forget_src(cache, cleared);
+                drop(route);
+                route = self.lookup(sk);
+            }
+            let route = route?;
+            if let Some(cache) = cache {
+                bindings::route4_cache(cache.as_ptr().as_ptr(), route.as_ptr(), self.fl.saddr);
+            }
+            Ok(route)
+        }
+    }
+
+    /// # Safety
+    ///
+    /// As for [`Flow4::route`].
+    unsafe fn lookup(&mut self, sk: *mut bindings::sock) -> Result<Route> {
+        // SAFETY: By the requirement. The route comes with a reference.
+        unsafe {
+            let dst = from_err_ptr(bindings::route4(sk, &mut self.fl))?;
+            Route::from_raw(dst).ok_or(EINVAL)
+        }
+    }
+}
+
+impl Flow6 {
+    /// `source`, `dest`: ports in host order.
+    pub(crate) fn new(
+        (src, source): (&[u8; 16], u16),
+        (addr, dest): (&[u8; 16], u16),
+        scope_id: u32,
+        mark: u32,
+    ) -> Self {
+        Self {
+            fl: bindings::flowi6 {
+                __fl_common: common(mark, scope_id as i32),
+                daddr: in6(addr),
+                saddr: in6(src),
+                uli: ports(source, dest),
+                ..pin_init::zeroed()
+            },
+        }
+    }
+
+    /// As [`Flow4::route`].
+    ///
+    /// # Safety
+    ///
+    /// `sk` must be a valid IPv6 socket in a live namespace; bottom halves must be disabled, under
+    /// RCU.
+    pub(crate) unsafe fn route(
+        &mut self,
+        sk: *mut bindings::sock,
+        cache: Option<&DstCache>,
+        cleared: &mut bool,
+    ) -> Result<Route> {
+        let fl = &raw mut self.fl;
+        // SAFETY: The socket and the context by the requirement, the cache by its type. Each route
+        // that is returned comes with a reference.
+        unsafe {
+            if let Some(cache) = cache {
+                let cached = bindings::route6_cached(cache.as_ptr().as_ptr(), &mut self.fl.saddr);
+                if let Some(route) = Route::from_raw(cached) {
+                    return Ok(route);
+                }
+            }
+            bindings::flow6_classify(sk, fl);
+            if !bindings::confirm_addr6(sk, &self.fl.saddr) {
+                self.fl.saddr = in6(&[0; 16]);
+                *cleared = true;
+                if let Some(cache) = cache {
+                    cache.reset();
+                }
+            }
+            let route = Route::from_raw(from_err_ptr(bindings::route6(sk, fl))?).ok_or(EINVAL)?;
+            if let Some(cache) = cache {
+                bindings::route6_cache(cache.as_ptr().as_ptr(), route.as_ptr(), &self.fl.saddr);
+            }
+            Ok(route)
+        }
+    }
+}

@@ -1,0 +1,231 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Lists of packets, linked through the packets themselves.
+//!
+//! Wraps the `next` link of `struct sk_buff`
+//! ([`include/linux/skbuff.h`](srctree/include/linux/skbuff.h)). No locks, no allocation, any
+//! context.
+
+use crate::skbuff::{
+    RawSkb,
+    Segment,
+    SkBuff, //
+};
+use core::{
+    marker::PhantomData,
+    mem,
+    ptr, //
+};
+
+/// A list of packets that it owns; dropping it frees them.
+///
+/// # Invariants
+///
+/// From `ends.0` along `next` there are `len` valid `sk_buff`s, the last of them is `ends.1`, and
+/// its `next` is null. The list owns the only reference to each. `ends` is `None` if and only if
+/// `len` is 0.
+pub struct SkbList {
+    ends: Option<(RawSkb, RawSkb)>,
+    len: usize,
+}
+
+// SAFETY: Owns packets, which are `Send`.
+unsafe impl Send for SkbList {}
+// SAFETY: Methods with `&self` only read.
+unsafe impl Sync for SkbList {}
+
+impl Default for SkbList {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl SkbList {
+    /// An empty list.
+    #[inline]
+    pub const fn new() -> Self {
+        // INVARIANT: Empty.
+        Self { ends: None, len: 0 }
+    }
+
+    /// Takes over a chain.
+    ///
+    /// # Safety
+    ///
+    /// The type invariants must hold of the chain, and the caller give it up. `len > 0`.
+    #[inline]
+    pub(crate) unsafe fn from_raw(head: RawSkb, tail: RawSkb, len: usize) -> Self {
+        // INVARIANT: By the requirement.
+        Self {
+            ends: Some((head, tail)),
+            len,
+        }
+    }
+
+    /// Gives the chain up: first, last, length.
+    #[inline]
+    pub(crate) fn into_raw(mut self) -> Option<(RawSkb, RawSkb, usize)> {
+        let len = mem::take(&mut self.len);
+        self.ends.take().map(|(head, tail)| (head, tail, len))
+    }
+
+    /// Packets in the list.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is none.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_none()
+    }
+
+    /// Adds a packet at the end. What is stored with it ([`SkBuff::set_mtu`]) stays; its route does
+    /// not, and its device neither.
+    #[inline]
+    pub fn push_back(&mut self, mut skb: SkBuff) {
+        let (mtu, ds) = (skb.mtu(), skb.ds());
+        skb = skb.detach();
+        skb.set_mtu(mtu);
+        skb.set_ds(ds);
+        self.link(skb);
+    }
+
+    /// Adds a packet at the end, with nothing stored with it.
+    #[inline]
+    pub(crate) fn push_segment(&mut self, skb: SkBuff) {
+        self.link(skb.detach());
+    }
+
+    #[inline]
+    fn link(&mut self, skb: SkBuff) {
+        let raw = skb.raw();
+        // INVARIANT: The packet, whose ownership passes to the list, follows the last one.
+        mem::forget(skb);
+        // SAFETY: Both are ours alone, the one by our invariants, the other by those of `SkBuff`.
+        unsafe {
+            raw.set_next(ptr::null_mut());
+            match &mut self.ends {
+                Some((_, tail)) => {
+                    tail.set_next(raw.as_ptr());
+                    *tail = raw;
+                }
+                None => self.ends = Some((raw, raw)),
+            }
+        }
+        self.len += 1;
+    }
+
+    /// Takes the first packet off.
+    #[inline]
+    pub fn pop_front(&mut self) -> Option<SkBuff> {
+        let (head, tail) = self.ends?;
+        // SAFETY: The first is valid and ours by the type invariants; it is unlinked here, so
+        // ownership passes on.
+        let (next, skb) = unsafe {
+            let next = RawSkb::new(head.next());
+            (next, SkBuff::from_raw(head.as_ptr()))
+        };
+        // INVARIANT: The rest of the chain ends where it did.
+        self.ends = next.map(|next| (next, tail));
+        self.len -= 1;
+        Some(skb)
+    }
+
+    /// Adds all of `other` at the end.
+    #[inline]
+    pub fn append(&mut self, other: SkbList) {
+        let Some((head, tail, len)) = other.into_raw() else {
+            return;
+        };
+        match &mut self.ends {
+            Some((_, last)) => {
+                // SAFETY: Ours by the type invariants.
+                unsafe { last.set_next(head.as_ptr()) };
+                *last = tail;
+            }
+            None => self.ends = Some((head, tail)),
+        }
+        // INVARIANT: The two chains are one now.
+        self.len += len;
+    }
+
+    /// Adds all of `other` at the front.
+    #[inline]
+    pub fn prepend(&mut self, mut other: SkbList) {
+        mem::swap(self, &mut other);
+        self.append(other);
+    }
+
+    /// Takes everything out.
+    #[inline]
+    pub fn take(&mut self) -> SkbList {
+        mem::take(self)
+    }
+
+    /// Visits the packets in order.
+    #[inline]
+    pub fn iter_mut(&mut self) -> IterMut<'_> {
+        // SAFETY: The chain is ours alone, and borrowed for as long as the iterator.
+        unsafe { IterMut::new(self.ends.map(|(head, _)| head)) }
+    }
+
+    /// The lengths of the packets, in order, in bytes.
+    pub fn lens(&self) -> impl Iterator<Item = usize> + '_ {
+        let mut next = self.ends.map(|(head, _)| head);
+        core::iter::from_fn(move || {
+            let raw = next?;
+            // SAFETY: Valid by the type invariants, and not changed while `self` is borrowed.
+            unsafe {
+                next = RawSkb::new(raw.next());
+                Some(raw.len())
+            }
+        })
+    }
+}
+
+impl Drop for SkbList {
+    #[inline]
+    fn drop(&mut self) {
+        while self.pop_front().is_some() {}
+    }
+}
+
+/// Iterator over the packets of a list or a batch.
+///
+/// # Invariants
+///
+/// `next`, if any, starts a null-terminated chain of valid `sk_buff`s, of which nobody else changes
+/// anything, and whose data nobody else uses, for `'a`.
+pub struct IterMut<'a> {
+    next: Option<RawSkb>,
+    _list: PhantomData<&'a mut SkbList>,
+}
+
+impl IterMut<'_> {
+    /// # Safety
+    ///
+    /// The type invariants must hold for the lifetime that the caller chooses.
+    #[inline]
+    pub(crate) unsafe fn new(next: Option<RawSkb>) -> Self {
+        // INVARIANT: By the requirement.
+        Self {
+            next,
+            _list: PhantomData,
+        }
+    }
+}
+
+impl<'a> Iterator for IterMut<'a> {
+    type Item = Segment<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Segment<'a>> {
+        let raw = self.next?;
+        // SAFETY: By the type invariants. Each packet is handed out once.
+        unsafe {
+            self.next = RawSkb::new(raw.next());
+            Some(Segment::new(raw))
+        }
+    }
+}

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: GPL-2.0
+//! A packet inside a list, and the AEAD over it.
+//!
+//! Wraps [`lib/crypto/chacha20poly1305.c`](srctree/lib/crypto/chacha20poly1305.c) over `sk_buff`
+//! data. Nearly every packet is one linear, unshared piece; it is worked on in place by the plain
+//! function. (Both directions may have source and destination equal: encryption authenticates what
+//! it wrote, decryption authenticates before it writes.) The others take the scatterlist way.
+//!
+//! Contexts: any but hardirq; nothing sleeps.
+
+use super::{
+    RawSkb,
+    SkBuff, //
+};
+use crate::bindings;
+use core::{
+    marker::PhantomData,
+    ptr, //
+};
+
+/// Bytes of a Poly1305 tag.
+const TAG: usize = 16;
+/// Bytes of the header in front of a sealed packet.
+const HEADER: usize = 16;
+/// Bytes to keep in front of a packet to be sealed: for its header, and for those below.
+pub const DATA_HEADROOM: usize = (HEADER + LOWER_HEADROOM).next_multiple_of(4);
+
+/// Bytes to keep in front of a UDP payload: IPv6, UDP, and `NET_SKB_PAD` for the link layer.
+pub const LOWER_HEADROOM: usize = 40 + 8 + {
+    let line = bindings::WGK_L1_CACHE_BYTES as usize;
+    if line > 32 {
+        line
+    } else {
+        32
+    }
+};
+
+/// A packet, borrowed from the list it is in.
+///
+/// # Invariants
+///
+/// `raw` is a valid `sk_buff` that belongs to what is borrowed for `'a`, and nobody else uses its
+/// data or its packet fields meanwhile. Its links are the list's.
+pub struct Segment<'a> {
+    raw: RawSkb,
+    _list: PhantomData<&'a mut SkBuff>,
+}
+
+impl Segment<'_> {
+    /// # Safety
+    ///
+    /// The type invariants must hold for the lifetime that the caller chooses.
+    #[inline]
+    pub(crate) unsafe fn new(raw: RawSkb) -> Self {
+        // INVARIANT: By the requirement.
+        Self {
+            raw,
+            _list: PhantomData,
+        }
+    }
+
+    /// Bytes from the start of the data on.
+    #[inline]
+    #[expect(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        // SAFETY: Valid by the type invariants.
+        unsafe { self.raw.len() }
+    }
+
+    /// The route MTU stored with the packet; 0 if none was.
+    #[inline]
+    pub fn mtu(&self) -> u32 {
+        // SAFETY: Valid by the type invariants.
+        unsafe { (*self.raw.cb()).mtu }
+    }
+
+    /// Stores a route MTU with the packet, for the calculation of its padding.
+    #[inline]
+    pub fn set_mtu(&mut self, mtu: u32) {
+        // SAFETY: Valid, and the field ours, by the type invariants.
+        unsafe { (*self.raw.cb()).mtu = mtu }
+    }
+
+    /// The DS field of the outer header: as received, or (after [`Segment::seal`]) to be sent.
+    #[inline]
+    pub fn ds(&self) -> u8 {
+        // SAFETY: Valid by the type invariants.
+        unsafe { (*self.raw.cb()).ds }
+    }
+
+    /// Stores the outer header's DS field with the packet.
+    #[inline]
+    pub fn set_ds(&mut self, ds: u8) {
+        // SAFETY: Valid, and the field ours, by the type invariants.
+        unsafe { (*self.raw.cb()).ds = ds }
+    }
+
+    /// Stops accounting the packet to the socket it came from.
+    #[inline]
+    pub fn orphan(&mut self) {
+        // SAFETY: Valid by the type invariants; the owner is one of the packet's fields.
+        unsafe { bindings::skb_orphan(self.raw.as_ptr()) }
+    }
+
+    /// Copies the first bytes of the data; `false` if they are not linear.
+    #[inline]
+    pub fn copy_head(&self, out: &mut [u8]) -> bool {
+        // SAFETY: Valid by the type invariants; the length is checked, and the data is no memory
+        // that `out` could overlap with, for nobody else uses it.
+        unsafe {
+            if out.len() > self.raw.head_len() {
+                return false;
+            }
+            ptr::copy_nonoverlapping(self.raw.data(), out.as_mut_ptr(), out.len());
+        }
+        true
+    }
+
+    /// Seals a packet in place: `header`, then ciphertext of the data and `padding` zeros, then
+    /// the tag. The DS field of the inner header decides the outer one's ([`Segment::ds`]).
+    ///
+    /// `false` means that the packet is in an undefined state and must not be sent: memory is
+    /// short, or the packet malformed.
+    pub fn seal(
+        &mut self,
+        header: &[u8; HEADER],
+        padding: usize,
+        nonce: u64,
+        key: &[u8; 32],
+    ) -> bool {
+        let Some(plain_len) = self.len().checked_add(padding) else {
+            return false;
+        };
+        if padding > u16::MAX.into() || plain_len > (i32::MAX as usize) - HEADER - TAG {
+            return false;
+        }
+        let tail = padding + TAG;
+        let skb = self.raw.as_ptr();
+        let mut trailer = ptr::null_mut();
+        let mut ds = 0;
+        // SAFETY: Valid by the type invariants; the out pointers are to locals.
+        let pieces = unsafe {
+            bindings::skb_seal_prepare(
+                skb,
+                DATA_HEADROOM as u32,
+                tail as u32,
+                &mut ds,
+                &mut trailer,
+            )
+        };
+        self.set_ds(ds);
+        if pieces < 0 {
+            return false;
+        }
+        if pieces > 0 {
+            // SAFETY: As above. The preparation made the data ours, counted its pieces, and found
+            // the one with room for the tail; there is headroom for the header.
+            return unsafe {
+                bindings::skb_seal_sg(
+                    skb,
+                    trailer,
+                    pieces,
+                    header.as_ptr(),
+                    HEADER as u32,
+                    padding as u32,
+                    nonce,
+                    key.as_ptr(),
+                )
+            };
+        }
+        // SAFETY: The preparation returned 0: the data is linear, in a buffer of ours alone, with
+        // `tail` bytes behind it and `DATA_HEADROOM >= HEADER` before it. So `skb_put` and `skb_push`
+        // stay in the buffer, and the range that is encrypted is inside what they returned.
+        unsafe {
+            let headers = self.raw.headers();
+            let headroom = self.raw.data().offset_from((*skb).head);
+            (*headers).inner_network_header = headroom as u16;
+            let end = kernel::bindings::skb_put(skb, tail as u32).cast::<u8>();
+            ptr::write_bytes(end, 0, padding);
+            let start = kernel::bindings::skb_push(skb, HEADER as u32).cast::<u8>();
+            ptr::copy_nonoverlapping(header.as_ptr(), start, HEADER);
+            let plain = start.add(HEADER);
+            bindings::chacha20poly1305_encrypt(
+                plain,
+                plain,
+                plain_len,
+                ptr::null(),
+                0,
+                nonce,
+                key.as_ptr(),
+            );
+        }
+        true
+    }
+
+    /// Opens in place a packet whose data is a header and what [`Segment::seal`] puts behind it:
+    /// header and tag are cut off, the plaintext (padding included) is left.
+    ///
+    /// The outer IP and UDP headers stay in front for [`SkBuff::outer_source`]. `false` means that
+    /// the packet is not authentic, or memory is short.
+    pub fn open(&mut self, nonce: u64, key: &[u8; 32]) -> bool {
+        if self.len() < HEADER + TAG {
+            return false;
+        }
+        let skb = self.raw.as_ptr();
+        // SAFETY: Valid by the type invariants. The network header, if it lies in front of the
+        // data, lies in the buffer's headroom, so counting it in stays in the buffer.
+        unsafe {
+            let headroom = self.raw.data().offset_from((*skb).head) as usize;
+            let network = usize::from((*self.raw.headers()).network_header);
+            let Some(outer) = headroom.checked_sub(network) else {
+                return false;
+            };
+            let pieces = bindings::skb_open_prepare(skb, outer as u32);
+            if pieces < 0 || !self.raw.may_pull(HEADER) {
+                return false;
+            }
+            self.raw.pull(HEADER);
+            let authentic = if pieces > 0 {
+                bindings::skb_open_sg(skb, pieces, nonce, key.as_ptr())
+            } else {
+                // The data is linear, at least a tag long, and ours alone.
+                let data = self.raw.data();
+                bindings::chacha20poly1305_decrypt(
+                    data,
+                    data,
+                    self.len(),
+                    ptr::null(),
+                    0,
+                    nonce,
+                    key.as_ptr(),
+                )
+            };
+            authentic && bindings::pskb_trim(skb, (self.len() - TAG) as u32) == 0
+        }
+    }
+
+    /// Forgets everything about the packet that depends on the side of the tunnel it was on. With
+    /// `encapsulating`, the flow hash stays.
+    #[inline]
+    pub fn scrub(&mut self, encapsulating: bool) {
+        // SAFETY: Valid by the type invariants; links and control buffer are not touched.
+        unsafe { bindings::skb_reset(self.raw.as_ptr(), encapsulating) }
+    }
+}

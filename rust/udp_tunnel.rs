@@ -1,0 +1,343 @@
+// SPDX-License-Identifier: GPL-2.0
+//! UDP sockets of the kernel, as the outer side of a tunnel.
+//!
+//! Wraps [`include/net/udp_tunnel.h`](srctree/include/net/udp_tunnel.h). A [`UdpSocket`] hands what
+//! it receives to a [`UdpReceiver`], in softirq context; [`xmit`] and [`xmit_list`] send.
+//!
+//! # Namespaces
+//!
+//! A kernel socket holds no reference to its network namespace (one in the other direction exists
+//! through the device, so neither would ever go). Therefore sockets must be closed in the
+//! namespace's exit hook at the latest: see [`netns`](crate::netns). Sending into a namespace that
+//! is going already fails with `ENONET`.
+
+use crate::{
+    bindings,
+    dst_cache::DstCache,
+    netdevice::NetDevice,
+    netns::Net,
+    rcu::{
+        RcuArc,
+        RcuObject, //
+    },
+    route::{
+        Flow4,
+        Flow6,
+        Route, //
+    },
+    skb_list::SkbList,
+    skbuff::{
+        SkBuff,
+        L3, //
+    },
+};
+use core::{
+    ffi::c_int,
+    ptr::{
+        self,
+        NonNull, //
+    },
+};
+use kernel::{
+    error::to_result,
+    prelude::*, //
+};
+
+mod endpoint;
+
+pub use endpoint::Endpoint;
+
+/// How often another free port is tried if one is free for IPv4 only.
+const PORT_RETRIES: usize = 100;
+
+/// What a socket gives its packets to.
+pub trait UdpReceiver: RcuObject {
+    /// Takes a packet. Softirq context, under RCU; several CPUs at once.
+    fn receive(this: &Self, skb: SkBuff);
+}
+
+/// Whether this kernel has IPv6, and has it enabled.
+pub fn ipv6_enabled() -> bool {
+    // SAFETY: No preconditions.
+    unsafe { bindings::ipv6_enabled() }
+}
+
+/// A UDP socket that listens on one port of all addresses.
+///
+/// Dropping it closes it: process context, sleeps. Packets may still be received until then; the
+/// receiver is freed a grace period later.
+///
+/// # Invariants
+///
+/// `sk` is an open UDP tunnel socket that this object owns, whose callback is `receive::<T>` and
+/// whose user data is `ctx`, cleared before the reference goes.
+pub struct UdpSocket<T: UdpReceiver> {
+    sk: NonNull<bindings::sock>,
+    port: u16,
+    _ctx: RcuArc<T>,
+}
+
+// SAFETY: Sockets are bound to no context.
+unsafe impl<T: UdpReceiver> Send for UdpSocket<T> {}
+// SAFETY: Sending locks what it needs to.
+unsafe impl<T: UdpReceiver> Sync for UdpSocket<T> {}
+
+impl<T: UdpReceiver> UdpSocket<T> {
+    /// Opens a socket on `port`, or on any free one if it is 0. Sleeps.
+    pub fn open(net: &Net, family: L3, port: u16, ctx: RcuArc<T>) -> Result<Self> {
+        let mut sk = ptr::null_mut();
+        // SAFETY: The namespace is alive while borrowed. The callback fits the user data, which
+        // lives until a grace period after the socket was closed.
+        to_result(unsafe {
+            bindings::udp_tunnel_open(
+                net.as_ptr().cast(),
+                family == L3::V6,
+                port.to_be(),
+                RcuArc::as_raw(&ctx).as_ptr().cast(),
+                Some(receive::<T>),
+                &mut sk,
+            )
+        })?;
+        let sk = NonNull::new(sk).ok_or(EINVAL)?;
+        // SAFETY: The socket is open.
+        let port = u16::from_be(unsafe { bindings::sk_source_port(sk.as_ptr()) });
+        // INVARIANT: Opened just now.
+        Ok(Self {
+            sk,
+            port,
+            _ctx: ctx,
+        })
+    }
+
+    /// The port, in host order.
+    #[inline]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+impl<T: UdpReceiver> Drop for UdpSocket<T> {
+    fn drop(&mut self) {
+        // SAFETY: Ours and open by the type invariants. This clears the user data; callbacks that
+        // read it before run under RCU, and the receiver outlives them, for its memory is freed by
+        // RCU after `ctx` is dropped.
+        unsafe { bindings::udp_tunnel_close(self.sk.as_ptr()) }
+    }
+}
+
+/// Called by the UDP layer for every packet.
+///
+/// # Safety
+///
+/// `sk` must be null or a `UdpSocket<T>`'s, and `skb` be given away by the UDP layer: on no list,
+/// and nobody else's. Under RCU.
+unsafe extern "C" fn receive<T: UdpReceiver>(
+    sk: *mut bindings::sock,
+    skb: *mut kernel::bindings::sk_buff,
+) -> c_int {
+    // SAFETY: By the requirement.
+    let skb = unsafe { SkBuff::from_received(skb) };
+    if sk.is_null() {
+        return 0;
+    }
+    // SAFETY: The socket is valid during the callback. Its user data is null, or a `T` that is not
+    // freed before this read-side critical section ends.
+    if let Some(ctx) = unsafe { bindings::sk_user_data(sk).cast::<T>().as_ref() } {
+        T::receive(ctx, skb);
+    }
+    0
+}
+
+/// The sockets of one device: the same port for both protocols.
+pub struct SocketPair<T: UdpReceiver> {
+    /// For IPv4.
+    pub v4: UdpSocket<T>,
+    /// For IPv6, if the kernel has that.
+    pub v6: Option<UdpSocket<T>>,
+}
+
+impl<T: UdpReceiver> SocketPair<T> {
+    /// Opens both on `port`, or on any port that is free for both if it is 0. Sleeps.
+    ///
+    /// An error comes with the protocol that the socket could not be opened for.
+    pub fn open(net: &Net, port: u16, ctx: &RcuArc<T>) -> Result<Self, (L3, Error)> {
+        let mut retries = 0;
+        loop {
+            let v4 = UdpSocket::open(net, L3::V4, port, ctx.clone()).map_err(|e| (L3::V4, e))?;
+            if !ipv6_enabled() {
+                return Ok(Self { v4, v6: None });
+            }
+            match UdpSocket::open(net, L3::V6, v4.port(), ctx.clone()) {
+                Ok(v6) => return Ok(Self { v4, v6: Some(v6) }),
+                Err(EADDRINUSE) if port == 0 && retries < PORT_RETRIES => retries += 1,
+                Err(e) => return Err((L3::V6, e)),
+            }
+        }
+    }
+
+    /// The port, in host order.
+    #[inline]
+    pub fn port(&self) -> u16 {
+        self.v4.port()
+    }
+}
+
+/// What became of a packet, or of a list.
+pub struct Xmit {
+    /// Whether it was sent, that is, handed to a route.
+    pub result: Result,
+    /// Our end of the path is no longer valid: the endpoint's source is to be cleared.
+    pub clear_src: bool,
+}
+
+/// Sends a packet.
+///
+/// `mark`: the firewall mark, which also chooses the route. `ds`: the DS field of the outer header.
+/// Process or softirq context.
+#[inline]
+pub fn xmit<T: UdpReceiver>(
+    pair: &SocketPair<T>,
+    mut skb: SkBuff,
+    endpoint: &Endpoint,
+    dev: &NetDevice,
+    mark: u32,
+    ds: u8,
+    cache: Option<&DstCache>,
+) -> Xmit {
+    skb.set_ds(ds);
+    let mut list = SkbList::new();
+    list.push_back(skb);
+    xmit_list(pair, list, endpoint, dev, mark, cache)
+}
+
+/// Sends packets, by a route that is looked up once; each has the DS field that is stored with it.
+///
+/// Either all are sent or none.
+pub fn xmit_list<T: UdpReceiver>(
+    pair: &SocketPair<T>,
+    list: SkbList,
+    endpoint: &Endpoint,
+    dev: &NetDevice,
+    mark: u32,
+    cache: Option<&DstCache>,
+) -> Xmit {
+    let mut clear_src = false;
+    let _bh = ReadLockBh::new();
+    let result = match endpoint {
+        Endpoint::None => Err(EAFNOSUPPORT),
+        Endpoint::V4 {
+            addr,
+            port,
+            pad: _,
+            src,
+            src_ifindex,
+        } => {
+            let (from, to) = ((*src, pair.v4.port()), (*addr, *port));
+            let mut flow = Flow4::new(from, to, *src_ifindex, mark);
+            let sk = pair.v4.sk.as_ptr();
+            // SAFETY: The socket is open while borrowed; `_bh` provides the context. In `xmit`, the
+            // reference to the route is there, and passes on unless `hold`.
+            unsafe {
+                check_net(sk)
+                    .and_then(|()| flow.route(sk, cache, &mut clear_src))
+                    .map(|route| {
+                        each(list, route, |skb, dst, hold, ds| {
+                            bindings::udp4_xmit(
+                                sk,
+                                dst,
+                                hold,
+                                skb,
+                                dev.as_ptr(),
+                                &flow.fl,
+                                mark,
+                                ds,
+                            )
+                        })
+                    })
+            }
+        }
+        Endpoint::V6 {
+            addr,
+            port,
+            flowinfo: _,
+            scope_id,
+            src,
+        } => pair.v6.as_ref().ok_or(ENONET).and_then(|socket| {
+            let (from, to) = ((src, socket.port()), (addr, *port));
+            let mut flow = Flow6::new(from, to, *scope_id, mark);
+            let sk = socket.sk.as_ptr();
+            // SAFETY: As above.
+            unsafe {
+                check_net(sk)
+                    .and_then(|()| flow.route(sk, cache, &mut clear_src))
+                    .map(|route| {
+                        each(list, route, |skb, dst, hold, ds| {
+                            bindings::udp6_xmit(
+                                sk,
+                                dst,
+                                hold,
+                                skb,
+                                dev.as_ptr(),
+                                &flow.fl,
+                                mark,
+                                ds,
+                            )
+                        })
+                    })
+            }
+        }),
+    };
+    Xmit { result, clear_src }
+}
+
+/// Calls `send` for each packet, which takes it over, and with the last one the route.
+#[inline]
+fn each(
+    mut list: SkbList,
+    route: Route,
+    mut send: impl FnMut(*mut kernel::bindings::sk_buff, *mut bindings::dst_entry, bool, u8),
+) {
+    while let Some(skb) = list.pop_front() {
+        let ds = skb.ds();
+        if list.is_empty() {
+            send(skb.into_raw(), route.into_raw(), false, ds);
+            return;
+        }
+        send(skb.into_raw(), route.as_ptr(), true, ds);
+    }
+}
+
+/// Fails if the socket's namespace is going: its routes may go with the next grace period.
+///
+/// # Safety
+///
+/// `sk` must be a valid socket.
+#[inline]
+unsafe fn check_net(sk: *mut bindings::sock) -> Result {
+    // SAFETY: By the requirement.
+    if unsafe { bindings::sk_net_alive(sk) } {
+        Ok(())
+    } else {
+        Err(ENONET)
+    }
+}
+
+/// A read-side critical section with bottom halves disabled.
+struct ReadLockBh(());
+
+impl ReadLockBh {
+    #[inline]
+    fn new() -> Self {
+        // SAFETY: Undone when dropped, which happens in the function that made it.
+        unsafe { bindings::rcu_read_lock_bh() };
+        Self(())
+    }
+}
+
+impl Drop for ReadLockBh {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: Pairs with the lock in `new`.
+        unsafe { bindings::rcu_read_unlock_bh() }
+    }
+}
