@@ -1,0 +1,608 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Cryptokey routing (paper §2): which peer an inner address belongs to, by longest prefix.
+//!
+//! Two binary tries, one per address family, without nodes that only pass on: each node is a
+//! prefix, either one that belongs to a peer or one at which two others part. Addresses are
+//! left-aligned bit strings, so both families share the code but for the last step of a lookup.
+//!
+//! One writer at a time changes them, in process context under the device's mutex; it has the
+//! [`Writer`]. Readers look addresses up under RCU at any time, in any context ([`AllowedIps`]).
+//! Nodes live in an arena and name each other by index, see [`arena`] for why readers never see a
+//! node change into another one.
+//!
+//! A peer has its prefixes on a list ([`PrefixList`]), in the order in which they became its own:
+//! dumps show them in that order, and removing a peer costs no more than its own prefixes. All
+//! that belongs to no peer and is not needed to part others is removed at once, also in constant
+//! time, as nodes know the one above.
+//!
+//! When the last prefix goes so does the whole arena; an interface without prefixes has none.
+
+mod arena;
+mod prefix;
+mod trie;
+
+use core::{
+    net::IpAddr,
+    sync::atomic::{
+        AtomicU32,
+        Ordering::Relaxed, //
+    }, //
+};
+use wgk::{
+    alloc::{
+        AllocError,
+        GFP_KERNEL, //
+    },
+    rcu::{
+        Guard,
+        RcuArc,
+        RcuCell,
+        RcuObject,
+        RcuRef, //
+    }, //
+};
+
+pub use arena::Usage;
+use arena::{
+    Arena,
+    Store,
+    NIL, //
+};
+use prefix::{
+    Prefix,
+    V4,
+    V6, //
+};
+
+/// The prefixes of a peer; embedded in it. Only of use to the one [`AllowedIps`] they are in.
+pub struct PrefixList {
+    first: AtomicU32,
+    last: AtomicU32,
+}
+
+impl PrefixList {
+    /// No prefixes.
+    pub const fn new() -> Self {
+        Self {
+            first: AtomicU32::new(NIL),
+            last: AtomicU32::new(NIL),
+        }
+    }
+
+    /// Whether there are none. Only a hint for others than the writer.
+    pub fn is_empty(&self) -> bool {
+        self.first.load(Relaxed) == NIL
+    }
+
+    fn clear(&self) {
+        self.first.store(NIL, Relaxed);
+        self.last.store(NIL, Relaxed);
+    }
+}
+
+impl Default for PrefixList {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Peers, to the trie.
+pub trait HasPrefixes: RcuObject {
+    /// The peer's list; always the same one.
+    fn prefixes(&self) -> &PrefixList;
+}
+
+/// Both tries, for readers.
+///
+/// Holds a reference to each peer once per prefix. Not to be dropped before
+/// [`AllowedIps::remove_all`], or the peers' lists would lead nowhere.
+pub struct AllowedIps<P: HasPrefixes> {
+    arena: RcuCell<Arena<P>>,
+}
+
+/// The right to change an [`AllowedIps`], the one it was made with.
+pub struct Writer<P: HasPrefixes> {
+    seq: u64,
+    store: Option<Store<P>>,
+}
+
+/// Where an iteration over a peer's prefixes goes on. Of no effect after a change to the tries.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Cursor {
+    at: u32,
+    seq: u64,
+}
+
+impl<P: HasPrefixes> Writer<P> {
+    /// Differs after each change, and is never 0.
+    pub fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// How much there is.
+    #[allow(dead_code, reason = "not all users want to know")]
+    pub fn usage(&self) -> Usage {
+        self.store.as_ref().map_or(Usage::default(), Store::usage)
+    }
+
+    /// Frees memory that readers may have looked at before. Changes do so in passing; this is for
+    /// when none follows. Does not wait.
+    #[allow(dead_code, reason = "changes do so in passing")]
+    pub fn reclaim(&mut self) {
+        if let Some(store) = &mut self.store {
+            store.reclaim();
+        }
+    }
+}
+
+impl<P: HasPrefixes> AllowedIps<P> {
+    /// Tries without prefixes, which need no memory, and the right to change them.
+    pub const fn new() -> (Self, Writer<P>) {
+        let arena = RcuCell::empty();
+        let writer = Writer {
+            seq: 1,
+            store: None,
+        };
+        (Self { arena }, writer)
+    }
+
+    /// The peer whose prefix of `addr` is the longest. Any context.
+    #[inline]
+    pub fn lookup<'g>(&self, addr: IpAddr, guard: &'g Guard) -> Option<RcuRef<'g, P>> {
+        match addr {
+            IpAddr::V4(a) => self.find::<V4>(u64::from(a.to_bits()) << 32, 0, guard),
+            IpAddr::V6(a) => {
+                let bits = a.to_bits();
+                // CAST: Halves.
+                self.find::<V6>((bits >> 64) as u64, bits as u64, guard)
+            }
+        }
+    }
+
+    #[inline]
+    fn find<'g, const FAMILY: u8>(
+        &self,
+        high: u64,
+        low: u64,
+        guard: &'g Guard,
+    ) -> Option<RcuRef<'g, P>> {
+        loop {
+            let arena = self.arena.load(guard)?;
+            let mut at = arena.root(FAMILY);
+            let mut best = NIL;
+            while let Some(chunk) = arena.chunk(at, guard) {
+                let Some(node) = chunk.node(at) else {
+                    break;
+                };
+                let len = node.len();
+                // The word that holds the bit after the prefix. A prefix that is a whole address
+                // has no such bit, and no children either: any will do.
+                let word = if FAMILY == V4 {
+                    if (high ^ node.high()) & !u64::MAX.wrapping_shr(len) != 0 {
+                        break;
+                    }
+                    high
+                } else {
+                    let differ =
+                        (u128::from(high ^ node.high()) << 64) | u128::from(low ^ node.low());
+                    if differ.leading_zeros() < len {
+                        break;
+                    }
+                    if len & 64 == 0 {
+                        high
+                    } else {
+                        low
+                    }
+                };
+                if !node.value.is_null() {
+                    best = at;
+                }
+                // CAST: One bit.
+                at = node.child((word.wrapping_shl(len) >> 63) as usize);
+            }
+            let chunk = arena.chunk(best, guard)?;
+            if let Some(peer) = chunk.node(best)?.value.load(guard) {
+                return Some(peer);
+            }
+            // The prefix was removed since. Another one may apply; the next look will not find
+            // this one again.
+        }
+    }
+
+    /// Gives the first `cidr` bits of `addr` to `peer`, whoever had them before. They become the
+    /// last of its list, also if they were its own. A `cidr` beyond the width of the address
+    /// counts as that.
+    ///
+    /// Process context; may sleep. If memory is short, nothing has changed but
+    /// [`Writer::seq`].
+    pub fn insert(
+        &self,
+        writer: &mut Writer<P>,
+        addr: IpAddr,
+        cidr: u8,
+        peer: &RcuArc<P>,
+    ) -> Result<(), AllocError> {
+        let prefix = Prefix::new(addr, cidr);
+        writer.seq += 1;
+        if let Some(store) = &mut writer.store {
+            return store.insert(prefix, peer, GFP_KERNEL);
+        }
+        let mut store = Store::new(GFP_KERNEL)?;
+        store.insert(prefix, peer, GFP_KERNEL)?;
+        self.arena.swap(Some(store.arena.clone()));
+        writer.store = Some(store);
+        Ok(())
+    }
+
+    /// Takes the first `cidr` bits of `addr` from `peer`; false if exactly these are not its own.
+    /// Does not sleep.
+    pub fn remove(&self, writer: &mut Writer<P>, addr: IpAddr, cidr: u8, peer: &P) -> bool {
+        let prefix = Prefix::new(addr, cidr);
+        writer.seq += 1;
+        let Some(store) = &mut writer.store else {
+            return false;
+        };
+        let place = store.locate(prefix);
+        let own = place.exact
+            && prefix.len == cidr
+            && store
+                .node(place.at)
+                .is_some_and(|n| n.value.points_to(peer));
+        if own {
+            store.remove(place.at);
+            self.drop_if_empty(writer);
+        }
+        own
+    }
+
+    /// Takes all prefixes from `peer`, in time linear in their number. Does not sleep.
+    pub fn remove_by_peer(&self, writer: &mut Writer<P>, peer: &P) {
+        let list = peer.prefixes();
+        if list.is_empty() {
+            return;
+        }
+        writer.seq += 1;
+        let Some(store) = &mut writer.store else {
+            return;
+        };
+        loop {
+            let at = list.first.load(Relaxed);
+            if at == NIL || !store.remove(at) {
+                break;
+            }
+        }
+        self.drop_if_empty(writer);
+    }
+
+    /// Takes all prefixes from all peers. Does not sleep.
+    pub fn remove_all(&self, writer: &mut Writer<P>) {
+        writer.seq += 1;
+        let Some(store) = writer.store.take() else {
+            return;
+        };
+        // Readers that began before may finish in the old tries.
+        self.arena.swap(None);
+        for family in [V4, V6] {
+            // From the top, so that nobody gets what belonged to a longer prefix.
+            let mut at = store.arena.root(family);
+            while let Some(node) = store.node(at) {
+                if let Some(peer) = node.value.swap(None) {
+                    peer.prefixes().clear();
+                }
+                at = store.after(at);
+            }
+        }
+    }
+
+    fn drop_if_empty(&self, writer: &mut Writer<P>) {
+        if writer.store.as_ref().is_some_and(Store::is_empty) {
+            self.arena.swap(None);
+            writer.store = None;
+        }
+    }
+
+    /// The prefixes of `peer`, in the order in which they became its own, each with the cursor
+    /// that leads back to it. From the one that `from` names on; none if there was a change since.
+    pub fn prefixes<'a>(
+        &self,
+        writer: &'a Writer<P>,
+        peer: &P,
+        from: Option<Cursor>,
+    ) -> Prefixes<'a, P> {
+        let own = |at: u32| {
+            let node = writer.store.as_ref().and_then(|s| s.node(at));
+            node.is_some_and(|n| n.value.points_to(peer))
+        };
+        let at = match from {
+            None => peer.prefixes().first.load(Relaxed),
+            Some(cursor) if cursor.seq == writer.seq => cursor.at,
+            Some(_) => NIL,
+        };
+        Prefixes {
+            writer,
+            at: if own(at) { at } else { NIL },
+        }
+    }
+
+    /// Looks for anything that should not be; for tests.
+    #[allow(dead_code, reason = "only tests use it")]
+    pub fn audit(&self, writer: &Writer<P>) -> Result<(), &'static str> {
+        let Some(store) = &writer.store else {
+            return if self.arena.is_null() {
+                Ok(())
+            } else {
+                Err("an arena without store")
+            };
+        };
+        let mut found = Usage::default();
+        for family in [V4, V6] {
+            let mut at = store.arena.root(family);
+            while let Some(node) = store.node(at) {
+                let prefix = node.prefix();
+                if prefix != prefix.shortened(prefix.len) || prefix.family != family {
+                    return Err("a node's prefix is wrong");
+                }
+                match store.node(node.parent()) {
+                    None if node.parent() != NIL || store.arena.root(family) != at => {
+                        return Err("a topmost node is not");
+                    }
+                    Some(up) => {
+                        let above = up.prefix();
+                        if prefix.common(above) != above.len || prefix.len <= above.len {
+                            return Err("a node is under the wrong one");
+                        }
+                        if up.child(prefix.bit(above.len)) != at {
+                            return Err("a node's link up leads elsewhere");
+                        }
+                    }
+                    None => {}
+                }
+                let children = [0, 1].iter().filter(|b| node.child(**b) != NIL).count();
+                if node.value.is_null() && children != 2 {
+                    return Err("an empty node parts nothing");
+                }
+                found.nodes += 1;
+                found.prefixes += usize::from(!node.value.is_null());
+                at = store.after(at);
+            }
+        }
+        let usage = store.usage();
+        if (found.nodes, found.prefixes) != (usage.nodes, usage.prefixes) {
+            return Err("nodes are not in the trie");
+        }
+        if found.nodes == 0 || !self.arena.points_to(&store.arena) {
+            return Err("a store without arena");
+        }
+        store.audit()
+    }
+}
+
+/// Iterator over the prefixes of a peer: address, length, and the [`Cursor`] of this very item.
+pub struct Prefixes<'a, P: HasPrefixes> {
+    writer: &'a Writer<P>,
+    at: u32,
+}
+
+impl<P: HasPrefixes> Iterator for Prefixes<'_, P> {
+    type Item = (IpAddr, u8, Cursor);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let cursor = Cursor {
+            at: self.at,
+            seq: self.writer.seq,
+        };
+        let node = self.writer.store.as_ref()?.node(self.at)?;
+        self.at = node.next();
+        let prefix = node.prefix();
+        Some((prefix.addr(), prefix.len, cursor))
+    }
+}
+
+#[cfg(any(test, CONFIG_KUNIT = "y"))]
+#[cfg_attr(not(test), kernel::macros::kunit_tests(wg_allowedips))]
+mod tests {
+    use super::*;
+    use core::net::{
+        Ipv4Addr,
+        Ipv6Addr, //
+    };
+    use wgk::rcu::read_lock;
+
+    struct Peer {
+        prefixes: PrefixList,
+    }
+
+    impl RcuObject for Peer {}
+
+    impl HasPrefixes for Peer {
+        fn prefixes(&self) -> &PrefixList {
+            &self.prefixes
+        }
+    }
+
+    fn peers<const N: usize>() -> [RcuArc<Peer>; N] {
+        core::array::from_fn(|_| {
+            let prefixes = PrefixList::new();
+            match RcuArc::new(Peer { prefixes }, GFP_KERNEL) {
+                Ok(peer) => peer,
+                Err(AllocError) => unreachable!(),
+            }
+        })
+    }
+
+    fn v4(a: u8, b: u8, c: u8, d: u8) -> IpAddr {
+        IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+    }
+
+    fn v6(a: u16, b: u16, c: u16, d: u16) -> IpAddr {
+        IpAddr::V6(Ipv6Addr::new(a, b, 0, 0, 0, c, 0, d))
+    }
+
+    fn finds(t: &AllowedIps<Peer>, addr: IpAddr, peer: &RcuArc<Peer>) -> bool {
+        t.lookup(addr, &read_lock())
+            .is_some_and(|found| RcuRef::ptr_eq(found, RcuArc::as_rcu_ref(peer)))
+    }
+
+    fn finds_none(t: &AllowedIps<Peer>, addr: IpAddr) -> bool {
+        t.lookup(addr, &read_lock()).is_none()
+    }
+
+    fn listed(w: &Writer<Peer>, t: &AllowedIps<Peer>, peer: &Peer, want: &[(IpAddr, u8)]) -> bool {
+        t.prefixes(w, peer, None)
+            .map(|(addr, cidr, _)| (addr, cidr))
+            .eq(want.iter().copied())
+    }
+
+    #[test]
+    fn longest_prefix_wins() {
+        let (t, mut w) = AllowedIps::new();
+        let [a, b, c, d] = peers();
+        let all = [
+            (v4(10, 0, 0, 0), 8, &a),
+            (v4(10, 1, 0, 0), 16, &b),
+            (v4(10, 1, 2, 3), 32, &c),
+            (v4(10, 1, 2, 0), 25, &d),
+            (v6(0xfd00, 0, 0, 0), 8, &a),
+            (v6(0xfd00, 1, 0, 0), 32, &b),
+            (v6(0xfd00, 1, 7, 0), 96, &c),
+            (v6(0xfd00, 1, 7, 9), 128, &d),
+        ];
+        for (addr, cidr, peer) in all {
+            assert!(t.insert(&mut w, addr, cidr, peer).is_ok());
+            assert!(t.audit(&w).is_ok());
+        }
+        assert!(finds(&t, v4(10, 200, 0, 1), &a));
+        assert!(finds(&t, v4(10, 1, 200, 1), &b));
+        assert!(finds(&t, v4(10, 1, 2, 3), &c));
+        assert!(finds(&t, v4(10, 1, 2, 2), &d));
+        assert!(finds(&t, v4(10, 1, 2, 128), &b));
+        assert!(finds_none(&t, v4(11, 1, 2, 3)));
+        assert!(finds(&t, v6(0xfdff, 0, 0, 0), &a));
+        assert!(finds(&t, v6(0xfd00, 1, 8, 9), &b));
+        assert!(finds(&t, v6(0xfd00, 1, 7, 8), &c));
+        assert!(finds(&t, v6(0xfd00, 1, 7, 9), &d));
+        assert!(finds_none(&t, v6(0xfe00, 1, 7, 9)));
+        t.remove_all(&mut w);
+        assert!(finds_none(&t, v4(10, 1, 2, 3)));
+        assert!(finds_none(&t, v6(0xfd00, 1, 7, 9)));
+        assert!(w.usage() == Usage::default());
+        assert!(a.prefixes.is_empty());
+    }
+
+    #[test]
+    fn everything_and_single_addresses() {
+        let (t, mut w) = AllowedIps::new();
+        let [a, b] = peers();
+        assert!(finds_none(&t, v4(0, 0, 0, 0)));
+        assert!(t.insert(&mut w, v4(255, 1, 2, 3), 0, &a).is_ok());
+        assert!(finds(&t, v4(0, 0, 0, 0), &a));
+        assert!(finds(&t, v4(255, 255, 255, 255), &a));
+        // Families have nothing to do with each other.
+        assert!(finds_none(&t, v6(0, 0, 0, 0)));
+        assert!(t.insert(&mut w, v6(0xffff, 0, 0, 1), 0, &b).is_ok());
+        assert!(finds(&t, v6(0, 0, 0, 0), &b));
+        // Beyond the width counts as the width.
+        assert!(t.insert(&mut w, v4(255, 255, 255, 255), 99, &b).is_ok());
+        assert!(finds(&t, v4(255, 255, 255, 255), &b));
+        assert!(finds(&t, v4(255, 255, 255, 254), &a));
+        assert!(!t.remove(&mut w, v4(255, 255, 255, 255), 99, &b));
+        assert!(t.remove(&mut w, v4(255, 255, 255, 255), 32, &b));
+        assert!(finds(&t, v4(255, 255, 255, 255), &a));
+        assert!(t.audit(&w).is_ok());
+        t.remove_all(&mut w);
+    }
+
+    #[test]
+    fn host_bits_do_not_count() {
+        let (t, mut w) = AllowedIps::new();
+        let [a, b] = peers();
+        assert!(t.insert(&mut w, v4(192, 168, 5, 77), 27, &a).is_ok());
+        assert!(listed(&w, &t, &a, &[(v4(192, 168, 5, 64), 27)]));
+        assert!(t.insert(&mut w, v4(192, 168, 5, 80), 27, &b).is_ok());
+        assert!(listed(&w, &t, &a, &[]));
+        assert!(finds(&t, v4(192, 168, 5, 95), &b));
+        assert!(t.remove(&mut w, v4(192, 168, 5, 65), 27, &b));
+        assert!(finds_none(&t, v4(192, 168, 5, 95)));
+        assert!(w.usage() == Usage::default());
+    }
+
+    #[test]
+    fn only_the_owner_s_exact_prefix_is_removed() {
+        let (t, mut w) = AllowedIps::new();
+        let [a, b] = peers();
+        assert!(t.insert(&mut w, v4(10, 1, 0, 0), 16, &a).is_ok());
+        let seq = w.seq();
+        assert!(!t.remove(&mut w, v4(10, 1, 0, 0), 16, &b));
+        assert!(!t.remove(&mut w, v4(10, 1, 0, 0), 15, &a));
+        assert!(!t.remove(&mut w, v4(10, 1, 0, 0), 17, &a));
+        assert!(!t.remove(&mut w, v6(0xa01, 0, 0, 0), 16, &a));
+        assert!(w.seq() > seq);
+        assert!(finds(&t, v4(10, 1, 9, 9), &a));
+        assert!(t.remove(&mut w, v4(10, 1, 0, 0), 16, &a));
+        assert!(finds_none(&t, v4(10, 1, 9, 9)));
+    }
+
+    #[test]
+    fn lists_keep_the_order_of_acquisition() {
+        let (t, mut w) = AllowedIps::new();
+        let [a, b] = peers();
+        let (x, y, z) = (v4(10, 0, 0, 0), v6(0xfd00, 0, 0, 0), v4(10, 0, 0, 1));
+        for (addr, cidr) in [(x, 24), (y, 64), (z, 32)] {
+            assert!(t.insert(&mut w, addr, cidr, &a).is_ok());
+        }
+        assert!(listed(&w, &t, &a, &[(x, 24), (y, 64), (z, 32)]));
+        // One's own again: it moves to the end.
+        assert!(t.insert(&mut w, x, 24, &a).is_ok());
+        assert!(listed(&w, &t, &a, &[(y, 64), (z, 32), (x, 24)]));
+        assert!(t.insert(&mut w, z, 32, &b).is_ok());
+        assert!(listed(&w, &t, &a, &[(y, 64), (x, 24)]));
+        assert!(listed(&w, &t, &b, &[(z, 32)]));
+        t.remove_by_peer(&mut w, &a);
+        assert!(listed(&w, &t, &a, &[]));
+        assert!(finds(&t, z, &b));
+        assert!(finds_none(&t, v4(10, 0, 0, 2)));
+        assert!(t.audit(&w).is_ok());
+        t.remove_by_peer(&mut w, &b);
+        assert!(w.usage() == Usage::default());
+    }
+
+    #[test]
+    fn a_cursor_leads_back_until_something_changes() {
+        let (t, mut w) = AllowedIps::new();
+        let [a, b] = peers();
+        for i in 0..5 {
+            assert!(t.insert(&mut w, v4(10, 0, 0, i), 32, &a).is_ok());
+        }
+        let third = t.prefixes(&w, &a, None).nth(2).map(|(_, _, c)| c);
+        assert!(t
+            .prefixes(&w, &a, third)
+            .map(|(addr, _, _)| addr)
+            .eq((2..5).map(|i| v4(10, 0, 0, i))));
+        assert!(t.prefixes(&w, &b, third).next().is_none());
+        assert!(t.remove(&mut w, v4(10, 0, 0, 4), 32, &a));
+        assert!(t.prefixes(&w, &a, third).next().is_none());
+        t.remove_all(&mut w);
+    }
+
+    #[test]
+    fn deepest_tries() {
+        let (t, mut w) = AllowedIps::new();
+        let [a, b] = peers();
+        for i in 0..=128 {
+            let peer = if i % 2 == 0 { &a } else { &b };
+            assert!(t.insert(&mut w, v6(0, 0, 0, 0), i, peer).is_ok());
+        }
+        assert!(t.audit(&w).is_ok());
+        for i in 0..=127 {
+            let addr = IpAddr::V6(Ipv6Addr::from_bits(1 << (127 - i)));
+            assert!(finds(&t, addr, if i % 2 == 0 { &a } else { &b }));
+        }
+        assert!(finds(&t, v6(0, 0, 0, 0), &a));
+        t.remove_by_peer(&mut w, &a);
+        assert!(t.audit(&w).is_ok());
+        assert!(finds(&t, v6(0, 0, 0, 0), &b));
+        assert!(finds_none(&t, v6(0x8000, 0, 0, 0)));
+        t.remove_all(&mut w);
+    }
+}
