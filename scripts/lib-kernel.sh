@@ -111,7 +111,7 @@ kernel_prepare() {
 	grep -q '^CONFIG_RUST=y' "$dir/out/.config" ||
 		{ echo "error: the kernel $KREL is built without Rust (CONFIG_RUST is not set)"; return 1; }
 	cc=$(kernel_cc "$dir/out/.config")
-	KERNEL_DIR=$dir
+	local -x KERNEL_DIR=$dir KERNEL_WRITABLE=1
 	local make=(in_sandbox make -C /kernel/src O=/kernel/out CC="$cc" HOSTCC="$cc" LOCALVERSION="${KREL#"${KREL%%+*}"}")
 	"${make[@]}" olddefconfig
 	grep -q '^CONFIG_RUST=y' "$dir/out/.config" ||
