@@ -12,6 +12,10 @@
 //!
 //! A sender's *source* is its address (4 or 16 bytes) followed by its port, both as they stand
 //! in the packet.
+#![allow(
+    unreachable_pub,
+    reason = "public in the host library, whose tests are other crates"
+)]
 
 use wgk::crypto::{
     blake2s,
