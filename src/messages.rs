@@ -6,6 +6,10 @@
 //! message whose reserved bytes are not zero has no known type.
 //!
 //! Nothing here sleeps, locks or allocates: any context. Times are nanoseconds.
+#![allow(
+    unreachable_pub,
+    reason = "public in the host library, whose tests are other crates"
+)]
 
 use zerocopy::little_endian::{
     U32,
@@ -255,9 +259,9 @@ pub const fn data_len(plain_len: usize) -> usize {
 
 /// How many zero bytes are appended to a packet of `len` bytes before encryption.
 ///
-/// As many as it takes to the next multiple of [`MESSAGE_PADDING_MULTIPLE`], but never beyond `mtu`, the
-/// inner MTU (0: none known). A packet longer than the MTU is padded as its last piece would be,
-/// had it been cut at the MTU.
+/// As many as it takes to the next multiple of [`MESSAGE_PADDING_MULTIPLE`], but never beyond
+/// `mtu`, the inner MTU (0: none known). A packet longer than the MTU is padded as its last piece
+/// would be, had it been cut at the MTU.
 pub fn padding(len: usize, mtu: u32) -> usize {
     // To the next multiple; written without an addition that could overflow.
     let full = |len: usize| len.wrapping_neg() % MESSAGE_PADDING_MULTIPLE;
@@ -390,7 +394,7 @@ mod tests {
         }
         for (kind, total) in [(1u32, 148), (2, 92), (3, 64), (4, 32)] {
             for bit in 8..32 {
-                assert_eq!(classify(&(kind | 1 << bit).to_le_bytes(), total), None);
+                assert_eq!(classify(&(kind | (1 << bit)).to_le_bytes(), total), None);
             }
             // As a big-endian word, and cut off.
             assert_eq!(classify(&kind.to_be_bytes(), total), None);
