@@ -22,6 +22,10 @@
 //!   [`Handshake::commit_initiation`];
 //! - response: find the handshake by index, [`Handshake::response_context`],
 //!   [`ResponseContext::open`], [`Handshake::commit_response`].
+#![allow(
+    unreachable_pub,
+    reason = "public in the host library, whose tests are other crates"
+)]
 
 use core::array;
 
