@@ -6,8 +6,14 @@
 #![no_std]
 #![deny(missing_docs)]
 #![deny(unsafe_code)]
+// What only the driver uses.
+#![allow(dead_code)]
 
+pub mod allowedips;
 pub mod cookie;
+pub mod keypairs;
 pub mod messages;
 pub mod noise;
 pub mod ratelimiter;
+pub mod replay;
+pub mod timers;

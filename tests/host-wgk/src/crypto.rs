@@ -18,17 +18,17 @@ pub struct Secret<const N: usize>([u8; N]);
 
 impl<const N: usize> Secret<N> {
     /// Takes the bytes. The caller's copy is the caller's to wipe.
-    pub fn from_bytes(bytes: [u8; N]) -> Self {
+    pub const fn from_bytes(bytes: [u8; N]) -> Self {
         Self(bytes)
     }
 
     /// All zero.
-    pub fn zero() -> Self {
+    pub const fn zero() -> Self {
         Self([0; N])
     }
 
     /// The bytes.
-    pub fn as_bytes(&self) -> &[u8; N] {
+    pub const fn as_bytes(&self) -> &[u8; N] {
         &self.0
     }
 
@@ -168,6 +168,7 @@ fn counter_nonce(counter: u64) -> [u8; 12] {
 }
 
 /// ChaCha20-Poly1305: `plain` to `dst`, which is 16 bytes longer; `false` if it is not.
+#[must_use]
 pub fn aead_seal(dst: &mut [u8], plain: &[u8], ad: &[u8], nonce: u64, key: &Secret<32>) -> bool {
     let cipher = ChaCha20Poly1305::new(key.as_bytes().into());
     seal(dst, plain, ad, &counter_nonce(nonce), &cipher)
@@ -175,12 +176,14 @@ pub fn aead_seal(dst: &mut [u8], plain: &[u8], ad: &[u8], nonce: u64, key: &Secr
 
 /// ChaCha20-Poly1305: `sealed` to `dst`, which is 16 bytes shorter; `false` if it is not, or if
 /// the tag is wrong (what `dst` holds then means nothing).
+#[must_use]
 pub fn aead_open(dst: &mut [u8], sealed: &[u8], ad: &[u8], nonce: u64, key: &Secret<32>) -> bool {
     let cipher = ChaCha20Poly1305::new(key.as_bytes().into());
     open(dst, sealed, ad, &counter_nonce(nonce), &cipher)
 }
 
 /// XChaCha20-Poly1305, otherwise as [`aead_seal`].
+#[must_use]
 pub fn xaead_seal(
     dst: &mut [u8],
     plain: &[u8],
@@ -193,6 +196,7 @@ pub fn xaead_seal(
 }
 
 /// XChaCha20-Poly1305, otherwise as [`aead_open`].
+#[must_use]
 pub fn xaead_open(
     dst: &mut [u8],
     sealed: &[u8],
