@@ -322,3 +322,66 @@ pub fn xaead_open(
         )
     }
 }
+
+#[cfg(CONFIG_KUNIT = "y")]
+#[kernel::macros::kunit_tests(wgk_crypto)]
+mod tests {
+    use super::*;
+
+    /// RFC 7693, appendix B.
+    #[test]
+    fn blake2s_vector() {
+        let want = [
+            0x50, 0x8c, 0x5e, 0x8c, 0x32, 0x7c, 0x14, 0xe2, 0xe1, 0xa7, 0x2b, 0xa3, 0x4e, 0xeb,
+            0x45, 0x2f, 0x37, 0x45, 0x8b, 0x20, 0x9e, 0xd6, 0x3a, 0x29, 0x4d, 0x99, 0x9b, 0x4c,
+            0x86, 0x67, 0x59, 0x82,
+        ];
+        assert!(blake2s::<32>(&[], &[b"a", b"", b"bc"]) == want);
+        // Lengths that do not fit are made to.
+        let mut state = Blake2s::new(99);
+        state.update(b"abc");
+        let mut out = [0; 40];
+        state.finish(&mut out);
+        assert!(out[..32] == want && out[32..] == [0; 8]);
+    }
+
+    /// RFC 7748, section 6.1.
+    #[test]
+    fn x25519_vector() {
+        let a = Secret::from_bytes([
+            0x77, 0x07, 0x6d, 0x0a, 0x73, 0x18, 0xa5, 0x7d, 0x3c, 0x16, 0xc1, 0x72, 0x51, 0xb2,
+            0x66, 0x45, 0xdf, 0x4c, 0x2f, 0x87, 0xeb, 0xc0, 0x99, 0x2a, 0xb1, 0x77, 0xfb, 0xa5,
+            0x1d, 0xb9, 0x2c, 0x2a,
+        ]);
+        let bob = [
+            0xde, 0x9e, 0xdb, 0x7d, 0x7b, 0x7d, 0xc1, 0xb4, 0xd3, 0x5b, 0x61, 0xc2, 0xec, 0xe4,
+            0x35, 0x37, 0x3f, 0x83, 0x43, 0xc8, 0x5b, 0x78, 0x67, 0x4d, 0xad, 0xfc, 0x7e, 0x14,
+            0x6f, 0x88, 0x2b, 0x4f,
+        ];
+        let shared = Secret::from_bytes([
+            0x4a, 0x5d, 0x9d, 0x5b, 0xa4, 0xce, 0x2d, 0xe1, 0x72, 0x8e, 0x3b, 0xf4, 0x80, 0x35,
+            0x0f, 0x25, 0xe0, 0x7e, 0x21, 0xc9, 0x47, 0xd1, 0x9e, 0x33, 0x76, 0xf0, 0x9b, 0x3c,
+            0x1e, 0x16, 0x17, 0x42,
+        ]);
+        assert!(x25519(&a, &bob).is_some_and(|s| s.ct_eq(&shared)));
+        assert!(x25519(&a, &[0; 32]).is_none());
+        assert!(x25519_public(&Secret::zero()).is_none());
+    }
+
+    #[test]
+    fn aead_lengths_and_tags() {
+        let key = Secret::from_bytes([7; 32]);
+        let mut sealed = [0; 3 + TAG_LEN];
+        let mut plain = [0; 3];
+        assert!(!aead_seal(&mut sealed[1..], b"abc", b"", 1, &key));
+        assert!(aead_seal(&mut sealed, b"abc", b"ad", 1, &key));
+        assert!(aead_open(&mut plain, &sealed, b"ad", 1, &key) && plain == *b"abc");
+        assert!(!aead_open(&mut plain, &sealed, b"ad", 2, &key));
+        assert!(!aead_open(&mut plain, &sealed, b"AD", 1, &key));
+        assert!(!aead_open(&mut plain[1..], &sealed, b"ad", 1, &key));
+        assert!(xaead_seal(&mut sealed, b"abc", b"ad", &[1; 24], &key));
+        plain = [0; 3];
+        assert!(!xaead_open(&mut plain, &sealed, b"ad", &[2; 24], &key) && plain == [0; 3]);
+        assert!(xaead_open(&mut plain, &sealed, b"ad", &[1; 24], &key) && plain == *b"abc");
+    }
+}

@@ -447,3 +447,93 @@ impl<T: HasKeyNode> PubkeyTable<T> {
         self.len() == 0
     }
 }
+
+#[cfg(CONFIG_KUNIT = "y")]
+#[kernel::macros::kunit_tests(wgk_hashtable)]
+mod tests {
+    use super::*;
+    use crate::{
+        random,
+        rcu::read_lock, //
+    };
+
+    #[pin_data]
+    struct Entry {
+        #[pin]
+        index: IndexNode,
+        #[pin]
+        key: KeyNode,
+        n: u32,
+    }
+
+    impl RcuObject for Entry {}
+    impl_has_index_node! { impl HasIndexNode for Entry { self.index } }
+    impl_has_key_node! { impl HasKeyNode for Entry { self.key } }
+
+    fn key(n: u32) -> [u8; 32] {
+        let mut key = [0; 32];
+        key[28..].copy_from_slice(&n.to_le_bytes());
+        key
+    }
+
+    fn entry(n: u32) -> Result<RcuArc<Entry>> {
+        RcuArc::pin_init(
+            pin_init!(Entry { index <- IndexNode::new(), key <- KeyNode::new(key(n)), n }),
+            GFP_KERNEL,
+        )
+    }
+
+    #[test]
+    fn grow_and_shrink() -> Result {
+        const N: u32 = 3000;
+        let indices = KBox::pin_init(IndexTable::<Entry>::new(), GFP_KERNEL)?;
+        let keys = KBox::pin_init(PubkeyTable::<Entry>::new(), GFP_KERNEL)?;
+        for n in 0..N {
+            let e = entry(n)?;
+            assert_eq!(
+                indices.insert_random(e.clone(), &mut random::u32)?,
+                e.index.key()
+            );
+            keys.insert(e)?;
+        }
+        assert_eq!((indices.len(), keys.len()), (N, N));
+        for n in 0..N {
+            let guard = read_lock();
+            let e = keys.lookup(&key(n), &guard).ok_or(EINVAL)?;
+            assert_eq!(e.n, n);
+            let same = indices.lookup(e.index.key(), &guard).ok_or(EINVAL)?;
+            assert!(RcuRef::ptr_eq(e, same));
+            assert!(keys.remove(&e) && !keys.remove(&e));
+            assert!(keys.lookup(&key(n), &guard).is_none());
+            assert!(indices.remove(&e) && e.try_get().is_none());
+        }
+        assert!(indices.is_empty() && keys.is_empty());
+        Ok(())
+    }
+
+    #[test]
+    fn refusals() -> Result {
+        let indices = KBox::pin_init(IndexTable::<Entry>::new(), GFP_KERNEL)?;
+        let keys = KBox::pin_init(PubkeyTable::<Entry>::new(), GFP_KERNEL)?;
+        let (a, b) = (entry(1)?, entry(1)?);
+        keys.insert(a.clone())?;
+        assert_eq!(keys.insert(b.clone()).err(), Some(EEXIST));
+        assert!(!keys.remove(&b));
+        assert!(keys.remove(&a));
+        // Once in a table is all that a node can do, but a failed attempt does not count.
+        assert_eq!(keys.insert(a.clone()).err(), Some(EINVAL));
+        keys.insert(b.clone())?;
+        indices.insert_random(a, &mut || 7)?;
+        assert_eq!(
+            indices.insert_random(b.clone(), &mut || 7).err(),
+            Some(EEXIST)
+        );
+        let mut next = 6;
+        let mut counting = || {
+            next += 1;
+            next
+        };
+        assert_eq!(indices.insert_random(b, &mut counting)?, 8);
+        Ok(())
+    }
+}

@@ -33,14 +33,10 @@ use core::{
     marker::PhantomData,
     mem::ManuallyDrop,
     ops::Deref,
-    ptr::{
-        self,
-        NonNull, //
-    },
+    ptr::NonNull,
     sync::atomic::{
         fence,
         AtomicI32,
-        AtomicPtr,
         AtomicUsize,
         Ordering, //
     },
@@ -59,6 +55,10 @@ use kernel::{
     types::Opaque,
 };
 
+pub use crate::rcu_cell::{
+    RcuCell,
+    RcuSyncCell, //
+};
 pub use kernel::sync::rcu::{
     read_lock,
     Guard, //
@@ -470,167 +470,6 @@ impl<T: RcuObject> Deref for RcuRef<'_, T> {
     }
 }
 
-/// A pointer to an object that readers follow under RCU; it owns a reference to the object.
-///
-/// # Invariants
-///
-/// `ptr` is null or the pointer of an [`RcuArc`] whose reference the cell owns.
-pub struct RcuCell<T: RcuObject> {
-    ptr: AtomicPtr<Inner<T>>,
-    _p: PhantomData<RcuArc<T>>,
-}
-
-impl<T: RcuObject> RcuCell<T> {
-    /// An empty cell.
-    #[inline]
-    pub const fn empty() -> Self {
-        // INVARIANT: Null.
-        Self {
-            ptr: AtomicPtr::new(ptr::null_mut()),
-            _p: PhantomData,
-        }
-    }
-
-    /// A cell with this content.
-    #[inline]
-    pub fn new(value: Option<RcuArc<T>>) -> Self {
-        // INVARIANT: The pointer owns the reference that `value` owned.
-        Self {
-            ptr: AtomicPtr::new(Self::to_ptr(value)),
-            _p: PhantomData,
-        }
-    }
-
-    #[inline]
-    fn to_ptr(value: Option<RcuArc<T>>) -> *mut Inner<T> {
-        value.map_or(ptr::null_mut(), |arc| ManuallyDrop::new(arc).ptr.as_ptr())
-    }
-
-    /// Looks at the content.
-    #[inline]
-    pub fn load<'g>(&self, _guard: &'g Guard) -> Option<RcuRef<'g, T>> {
-        // ORDERING: Acquire, which includes what `rcu_dereference()` guarantees: the object is
-        // seen as it was when it was published.
-        let ptr = NonNull::new(self.ptr.load(Ordering::Acquire))?;
-        // INVARIANT: The cell's own reference kept the count above zero when the pointer was
-        // loaded, which was inside the read-side critical section; so the grace period after which
-        // the object is freed ends after it, and thus after `'g`.
-        Some(RcuRef {
-            ptr,
-            _p: PhantomData,
-        })
-    }
-
-    /// Replaces the content and returns the old one, which readers may still be looking at; the
-    /// reference can be dropped right away.
-    #[inline]
-    pub fn swap(&self, value: Option<RcuArc<T>>) -> Option<RcuArc<T>> {
-        // ORDERING: Release publishes the object's initialisation; acquire as in `load`.
-        let old = self.ptr.swap(Self::to_ptr(value), Ordering::AcqRel);
-        // INVARIANT: The cell owns the new pointer's reference, the returned object the old one's.
-        NonNull::new(old).map(|ptr| RcuArc {
-            ptr,
-            _p: PhantomData,
-        })
-    }
-
-    /// Whether the cell is empty. Only a hint if others change it.
-    #[inline]
-    pub fn is_null(&self) -> bool {
-        self.ptr.load(Ordering::Relaxed).is_null()
-    }
-
-    /// Whether the cell points to `object`. Only a hint if others change it.
-    #[inline]
-    pub fn points_to(&self, object: &T) -> bool {
-        NonNull::new(self.ptr.load(Ordering::Relaxed)).is_some_and(|inner| {
-            // Only an address is computed: the object may be gone.
-            inner
-                .as_ptr()
-                .wrapping_byte_add(core::mem::offset_of!(Inner<T>, value))
-                .addr()
-                == ptr::from_ref(object).addr()
-        })
-    }
-}
-
-impl<T: RcuObject> Drop for RcuCell<T> {
-    #[inline]
-    fn drop(&mut self) {
-        drop(self.swap(None));
-    }
-}
-
-/// A box that readers follow under RCU, and whose replacement waits for them.
-///
-/// For values whose destructor may sleep.
-///
-/// # Invariants
-///
-/// `ptr` is null or the result of a `KBox::into_raw` that the cell owns.
-pub struct RcuSyncCell<T: Send + Sync + 'static> {
-    ptr: AtomicPtr<T>,
-    _p: PhantomData<KBox<T>>,
-}
-
-impl<T: Send + Sync + 'static> RcuSyncCell<T> {
-    /// A cell with this content.
-    #[inline]
-    pub fn new(value: Option<KBox<T>>) -> Self {
-        // INVARIANT: The pointer comes from `KBox::into_raw`.
-        Self {
-            ptr: AtomicPtr::new(Self::to_ptr(value)),
-            _p: PhantomData,
-        }
-    }
-
-    #[inline]
-    fn to_ptr(value: Option<KBox<T>>) -> *mut T {
-        value.map_or(ptr::null_mut(), KBox::into_raw)
-    }
-
-    /// Looks at the content.
-    #[inline]
-    pub fn load<'g>(&self, _guard: &'g Guard) -> Option<&'g T> {
-        // ORDERING: As in `RcuCell::load`.
-        let ptr = self.ptr.load(Ordering::Acquire);
-        // SAFETY: Whoever takes the box out of the cell waits for a grace period before it is
-        // dropped. That grace period cannot end before the read-side critical section in which the
-        // pointer was loaded does. While published, the value is only borrowed shared.
-        unsafe { ptr.as_ref() }
-    }
-
-    /// Whether the cell is empty. Only a hint if others change it.
-    #[inline]
-    pub fn is_null(&self) -> bool {
-        self.ptr.load(Ordering::Relaxed).is_null()
-    }
-
-    /// Replaces the content, waits until no reader can see the old one, and drops that.
-    ///
-    /// May be called by several at once: each takes out, waits for and drops what it replaced.
-    /// Sleeps, unless the cell was empty; process context only, without a [`Guard`] held.
-    pub fn replace(&self, value: Option<KBox<T>>) {
-        // ORDERING: As in `RcuCell::swap`.
-        let old = self.ptr.swap(Self::to_ptr(value), Ordering::AcqRel);
-        // INVARIANT: The cell owns the new box; the old one is ours alone.
-        if !old.is_null() {
-            synchronize_net();
-            // SAFETY: By the type invariants this comes from `KBox::into_raw`; the swap made it
-            // unreachable, and a grace period has passed since.
-            drop(unsafe { KBox::from_raw(old) });
-        }
-    }
-}
-
-impl<T: Send + Sync + 'static> Drop for RcuSyncCell<T> {
-    /// Sleeps, unless the cell is empty: a value obtained from [`RcuSyncCell::load`] is bounded by
-    /// the guard, not by the cell.
-    fn drop(&mut self) {
-        self.replace(None);
-    }
-}
-
 /// A moment, and whether all readers of that moment have left.
 ///
 /// Wraps a cookie of `start_poll_synchronize_rcu()`. Any context.
@@ -700,5 +539,102 @@ impl ExitBarrier {
 impl Drop for ExitBarrier {
     fn drop(&mut self) {
         barrier();
+    }
+}
+
+#[cfg(CONFIG_KUNIT = "y")]
+#[kernel::macros::kunit_tests(wgk_rcu)]
+mod tests {
+    use super::*;
+    use kernel::sync::Arc;
+
+    /// Counts what happens to objects.
+    struct Counts {
+        last: AtomicUsize,
+        dropped: AtomicUsize,
+    }
+
+    struct Object {
+        counts: Arc<Counts>,
+        next: RcuCell<Object>,
+    }
+
+    impl RcuObject for Object {
+        fn on_last_ref(&self) {
+            self.counts.last.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    impl Drop for Object {
+        fn drop(&mut self) {
+            self.counts.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn counts() -> Result<Arc<Counts>> {
+        Ok(Arc::new(
+            Counts {
+                last: AtomicUsize::new(0),
+                dropped: AtomicUsize::new(0),
+            },
+            GFP_KERNEL,
+        )?)
+    }
+
+    fn object(counts: &Arc<Counts>, next: Option<RcuArc<Object>>) -> Result<RcuArc<Object>> {
+        Ok(RcuArc::new(
+            Object {
+                counts: counts.clone(),
+                next: RcuCell::new(next),
+            },
+            GFP_KERNEL,
+        )?)
+    }
+
+    #[test]
+    fn readers_outlast_the_last_reference() -> Result {
+        let c = counts()?;
+        let cell = RcuCell::new(Some(object(&c, None)?));
+        {
+            let guard = read_lock();
+            let seen = cell.load(&guard).ok_or(EINVAL)?;
+            let arc = seen.try_get().ok_or(EINVAL)?;
+            assert!(cell.points_to(&arc));
+            drop(cell.swap(None));
+            assert_eq!(c.last.load(Ordering::Relaxed), 0);
+            drop(arc);
+            assert_eq!(c.last.load(Ordering::Relaxed), 1);
+            assert!(seen.try_get().is_none());
+            assert!(seen.next.is_null());
+            assert_eq!(c.dropped.load(Ordering::Relaxed), 0);
+        }
+        barrier();
+        assert_eq!(c.dropped.load(Ordering::Relaxed), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn barrier_waits_for_chains() -> Result {
+        let c = counts()?;
+        let mut head = None;
+        for _ in 0..5 {
+            head = Some(object(&c, head)?);
+        }
+        drop(head);
+        barrier();
+        assert_eq!(c.dropped.load(Ordering::Relaxed), 5);
+        Ok(())
+    }
+
+    #[test]
+    fn sync_cell_and_grace_period() -> Result {
+        let cell = RcuSyncCell::new(Some(KBox::new(5, GFP_KERNEL)?));
+        assert_eq!(cell.load(&read_lock()), Some(&5));
+        let period = GracePeriod::start();
+        cell.replace(Some(KBox::new(6, GFP_KERNEL)?));
+        assert_eq!(cell.load(&read_lock()), Some(&6));
+        synchronize_net();
+        assert!(period.elapsed());
+        Ok(())
     }
 }

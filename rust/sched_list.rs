@@ -340,3 +340,76 @@ impl<P: RcuObject + HasField<SchedNode<ID>>, const ID: u64> Drop for SchedQueue<
         }
     }
 }
+
+#[cfg(CONFIG_KUNIT = "y")]
+#[kernel::macros::kunit_tests(wgk_sched_list)]
+mod tests {
+    use super::*;
+
+    #[pin_data]
+    struct Item {
+        n: u32,
+        #[pin]
+        node: SchedNode,
+    }
+
+    impl RcuObject for Item {}
+    impl_has_sched_node! { impl HasSchedNode for Item { self.node } }
+
+    fn items() -> Result<KVec<RcuArc<Item>>> {
+        let mut items = KVec::new();
+        for n in 1..=4 {
+            items.push(
+                RcuArc::pin_init(pin_init!(Item { n, node <- SchedNode::new() }), GFP_KERNEL)?,
+                GFP_KERNEL,
+            )?;
+        }
+        Ok(items)
+    }
+
+    #[test]
+    fn order_and_rescheduling() -> Result {
+        let list = SchedList::<Item>::new();
+        let items = items()?;
+        for item in &items {
+            assert!(list.push(item.clone()) && !list.push(item.clone()));
+            // Listed, not taken.
+            assert!(!item.node.begin());
+        }
+        let mut queue = list.take_all();
+        let first = queue.next().ok_or(EINVAL)?;
+        assert!(!list.push(first.clone()));
+        assert!(queue.requeue(first).is_ok());
+        let second = queue.next().ok_or(EINVAL)?;
+        assert!(second.node.begin() && !second.node.begin());
+        assert!(queue.requeue(second.clone()).is_err());
+        assert!(list.push(second));
+        queue.refill(&list);
+        let mut order = 0;
+        for item in queue {
+            assert!(item.node.begin());
+            order = order * 10 + item.n;
+        }
+        assert_eq!(order, 3412);
+        Ok(())
+    }
+
+    #[test]
+    fn abandoned_objects_can_be_scheduled_again() -> Result {
+        let list = SchedList::<Item>::new();
+        let items = items()?;
+        for item in &items {
+            list.push(item.clone());
+        }
+        let mut queue = list.take_all();
+        let _ = queue.next();
+        drop(queue);
+        assert!(items[0].node.begin());
+        for item in &items {
+            assert!(list.push(item.clone()));
+        }
+        drop(list);
+        assert!(items.iter().all(|item| !item.node.is_scheduled()));
+        Ok(())
+    }
+}

@@ -206,3 +206,98 @@ impl<T, const ID: u64> PinnedDrop for Timer<T, ID> {
         self.shutdown_sync();
     }
 }
+
+#[cfg(CONFIG_KUNIT = "y")]
+#[kernel::macros::kunit_tests(wgk_timer)]
+mod tests {
+    use super::*;
+    use crate::{
+        rcu,
+        time::mono_coarse_ns, //
+    };
+    use core::sync::atomic::{
+        AtomicU32,
+        AtomicU64,
+        Ordering, //
+    };
+    use kernel::time::{
+        delay::fsleep,
+        Delta, //
+    };
+
+    const MS: u64 = 1_000_000;
+
+    #[pin_data]
+    struct Ticker {
+        due: AtomicU64,
+        early: AtomicU32,
+        fired: AtomicU32,
+        #[pin]
+        timer: Timer<Self>,
+    }
+
+    impl RcuObject for Ticker {}
+    impl_has_timer! { impl HasTimer for Ticker { self.timer } }
+
+    impl TimerCallback for Ticker {
+        fn fired(this: RcuArc<Self>) {
+            let now = mono_coarse_ns();
+            if now < this.due.load(Ordering::Relaxed) {
+                this.early.fetch_add(1, Ordering::Relaxed);
+            }
+            if this.fired.fetch_add(1, Ordering::Relaxed) < 4 {
+                this.arm(now + 3 * MS);
+            }
+        }
+    }
+
+    trait Arm {
+        fn arm(&self, at: u64);
+    }
+
+    impl Arm for RcuArc<Ticker> {
+        fn arm(&self, at: u64) {
+            self.due.store(at, Ordering::Relaxed);
+            Timer::<Ticker>::arm(self, at);
+        }
+    }
+
+    fn ticker() -> Result<RcuArc<Ticker>> {
+        RcuArc::pin_init(
+            pin_init!(Ticker {
+                due: AtomicU64::new(0),
+                early: AtomicU32::new(0),
+                fired: AtomicU32::new(0),
+                timer <- new_timer!("ticker"),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    #[test]
+    fn fires_and_never_early() -> Result {
+        let t = ticker()?;
+        t.arm(mono_coarse_ns());
+        fsleep(Delta::from_millis(200));
+        assert_eq!(t.fired.load(Ordering::Relaxed), 5);
+        assert_eq!(t.early.load(Ordering::Relaxed), 0);
+        t.arm(u64::MAX);
+        assert!(t.timer.is_pending() && t.timer.disarm() && !t.timer.disarm_sync());
+        t.timer.shutdown();
+        t.arm(0);
+        assert!(!t.timer.is_pending());
+        Ok(())
+    }
+
+    #[test]
+    fn objects_go_with_their_timers_armed() -> Result {
+        for i in 0..200 {
+            ticker()?.arm(mono_coarse_ns() + i * MS / 10);
+            if i % 16 == 0 {
+                fsleep(Delta::from_millis(1));
+            }
+        }
+        rcu::barrier();
+        Ok(())
+    }
+}

@@ -47,6 +47,7 @@ pub mod notifier;
 pub mod percpu;
 pub mod random;
 pub mod rcu;
+mod rcu_cell;
 mod route;
 pub mod rtnl;
 pub mod sched_list;
