@@ -80,6 +80,15 @@ pub fn print(level: Level, args: fmt::Arguments<'_>) {
     unsafe { call_printk(format, crate::__LOG_PREFIX, args) }
 }
 
+/// Something of `core`'s that `kernel::fmt` does not know how to print, such as an address.
+pub struct Text<T>(pub T);
+
+impl<T: core::fmt::Display> fmt::Display for Text<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        core::fmt::Display::fmt(&self.0, f)
+    }
+}
+
 /// Prints an error.
 #[macro_export]
 macro_rules! pr_err {

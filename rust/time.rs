@@ -9,7 +9,7 @@
 use crate::bindings;
 
 /// A moment of the wall clock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct RealTime {
     /// Seconds since 1970.
     pub sec: i64,

@@ -182,6 +182,12 @@ impl Endpoint {
 }
 
 /// As `%pISpfsc` prints the socket address in C.
+impl kernel::fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

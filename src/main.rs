@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: GPL-2.0
+//! wireguard_rs: the WireGuard driver, in safe Rust.
+//!
+//! The protocol is in the files that also build on the host (see `lib.rs`): they take time and
+//! randomness as arguments and give back what is to be done. The files beside them tie that to the
+//! kernel through crate `wgk`, which holds all the `unsafe` there is.
+#![deny(unsafe_code)]
+#![crate_name = "wireguard_rs"]
+
+use kernel::prelude::*;
+
+use wgk::{
+    genetlink::{
+        self,
+        Family, //
+    },
+    netdevice::LinkOps,
+    netns::PernetOps,
+    notifier::{
+        Notifier,
+        Sleep,
+        VmFork, //
+    },
+    rcu::ExitBarrier, //
+};
+
+mod allowedips;
+mod cookie;
+mod device;
+mod expiry;
+mod keypairs;
+mod messages;
+mod netlink;
+mod noise;
+mod peer;
+mod peerlookup;
+mod queueing;
+mod ratelimiter;
+mod receive;
+mod replay;
+mod send;
+mod session;
+mod socket;
+mod timers;
+
+use device::WireGuard;
+
+module! {
+    type: Module,
+    name: "wireguard_rs",
+    authors: ["The wireguard_rs developers"],
+    description: "WireGuard secure network tunnel, in Rust",
+    license: "GPL",
+    alias: ["rtnl-link-wireguard", "net-pf-16-proto-16-family-wireguard"],
+}
+
+/// Version 1 of the family `wireguard`.
+static FAMILY: Family = Family::new(
+    kernel::module::this_module::<Module>(),
+    c"wireguard",
+    1,
+    &netlink::OPS,
+);
+
+/// What the module registers. Dropped in this order: first nothing new can be asked for, then the
+/// interfaces go, then what notifies them, at last what is still under way in RCU callbacks.
+struct Module {
+    _genetlink: genetlink::Registration,
+    _links: LinkOps<WireGuard>,
+    _pernet: PernetOps<WireGuard>,
+    _vm_fork: Notifier<VmFork, WireGuard>,
+    _pm: Notifier<Sleep, WireGuard>,
+    _callbacks: ExitBarrier,
+}
+
+impl kernel::Module for Module {
+    fn init(module: &'static ThisModule) -> Result<Self> {
+        let callbacks = ExitBarrier::new();
+        let pm = Notifier::register(WireGuard)?;
+        let vm_fork = Notifier::register(WireGuard)?;
+        let pernet = PernetOps::register()?;
+        let links = LinkOps::register(module)?;
+        let genetlink = FAMILY.register()?;
+        pr_info!("WireGuard in Rust loaded\n");
+        Ok(Self {
+            _genetlink: genetlink,
+            _links: links,
+            _pernet: pernet,
+            _vm_fork: vm_fork,
+            _pm: pm,
+            _callbacks: callbacks,
+        })
+    }
+}

@@ -1,0 +1,539 @@
+// SPDX-License-Identifier: GPL-2.0
+//! A peer: its identity, keys, queues, endpoint and timers.
+//!
+//! Who holds a peer: the device's list of peers, the public-key table, its prefixes in the trie,
+//! its sessions, its queued work. [`unlink`] takes away the first three and empties the sessions;
+//! what is under way then finishes by itself and the last reference frees the peer after a grace
+//! period. Nothing waits for that, so removing a peer costs no synchronous grace period.
+//!
+//! Locks of a peer, in the order in which they nest: `handshake` (mutex) → `rotation` → `timers`,
+//! with `path` and `staged` taken alone. All but the mutex are taken with bottom halves off.
+
+use core::{
+    mem,
+    sync::atomic::{
+        AtomicBool,
+        AtomicU16,
+        AtomicU32,
+        AtomicU64,
+        Ordering::{
+            Acquire,
+            Relaxed,
+            Release, //
+        }, //
+    }, //
+};
+
+use kernel::{
+    new_mutex,
+    new_work,
+    prelude::*,
+    sync::Mutex,
+    workqueue::{
+        impl_has_work,
+        Work, //
+    }, //
+};
+
+use wgk::{
+    batch::OrderQueue,
+    crypto::Secret,
+    dst_cache::DstCache,
+    hashtable::KeyNode,
+    lock::{
+        new_rwlock_bh,
+        new_spinlock_bh,
+        RwLockBh,
+        SpinLockBh, //
+    },
+    netdevice::Counter,
+    rcu::{
+        read_lock,
+        RcuArc,
+        RcuObject, //
+    },
+    sched_list::SchedNode,
+    skb_list::SkbList,
+    time::{
+        boottime_coarse_ns,
+        mono_coarse_ns,
+        RealTime, //
+    },
+    timer::{
+        new_timer,
+        Timer, //
+    },
+    udp_tunnel::Endpoint, //
+};
+
+use crate::{
+    allowedips::{
+        HasPrefixes,
+        PrefixList, //
+    },
+    cookie::PeerCookie,
+    device::{
+        Config,
+        Device, //
+    },
+    keypairs::{
+        Keypairs,
+        Rotation, //
+    },
+    messages::{
+        MAX_PEERS_PER_DEVICE,
+        REKEY_TIMEOUT_NS, //
+    },
+    noise::Handshake,
+    session::Session,
+    timers::{
+        Action,
+        Timers, //
+    }, //
+};
+
+/// Numbers peers for the lifecycle lines and for the order of dumps, across all devices.
+static PEER_COUNTER: AtomicU64 = AtomicU64::new(0);
+
+/// Work item: send a handshake initiation.
+pub(crate) const WORK_HANDSHAKE: u64 = 0;
+/// Work item: send what is encrypted, in order.
+pub(crate) const WORK_TRANSMIT: u64 = 1;
+/// Work item: wipe key material that has outlived its use.
+pub(crate) const WORK_CLEAR: u64 = 2;
+
+/// The Noise state and the session that it's going to produce.
+pub(crate) struct HandshakeState {
+    /// Keys and hashes of the handshake under way.
+    pub(crate) noise: Handshake,
+    /// Holds the index that the handshake's messages carry, in the index table from then on.
+    pub(crate) pending: Option<RcuArc<Session>>,
+}
+
+/// Where a peer is, and the route to it.
+pub(crate) struct Path {
+    /// Its address and ours.
+    pub(crate) endpoint: Endpoint,
+    /// Valid for `endpoint` only.
+    pub(crate) cache: DstCache,
+}
+
+/// Timer deadlines and what is read beside them.
+pub(crate) struct TimerState {
+    /// The protocol's five timers.
+    pub(crate) timers: Timers,
+    /// Wall clock of the last completed handshake, zero if none; for dumps.
+    pub(crate) last_handshake: RealTime,
+}
+
+/// One peer of a device.
+#[pin_data]
+pub(crate) struct Peer {
+    /// Number in the lifecycle lines; increases with time of creation.
+    pub(crate) id: u64,
+    /// Whose peer this is.
+    pub(crate) device: RcuArc<Device>,
+    #[pin]
+    key: KeyNode,
+    #[pin]
+    pub(crate) handshake: Mutex<HandshakeState>,
+    #[pin]
+    rotation: SpinLockBh<Rotation>,
+    pub(crate) keypairs: Keypairs<Session>,
+    #[pin]
+    pub(crate) path: RwLockBh<Path>,
+    /// Whether `path` holds an address; lets xmit decide without its lock.
+    has_endpoint: AtomicBool,
+    #[pin]
+    timer_state: SpinLockBh<TimerState>,
+    #[pin]
+    timer: Timer<Peer>,
+    /// Packets that wait for a session or for the next batch; at most a burst above 128.
+    #[pin]
+    pub(crate) staged: SpinLockBh<SkbList>,
+    /// Batches being encrypted, in the order in which they must leave.
+    #[pin]
+    pub(crate) tx: OrderQueue<Session>,
+    /// Batches being decrypted, in the order in which they arrived.
+    #[pin]
+    pub(crate) rx: OrderQueue<Session>,
+    #[pin]
+    handshake_work: Work<Peer, WORK_HANDSHAKE>,
+    #[pin]
+    transmit_work: Work<Peer, WORK_TRANSMIT>,
+    #[pin]
+    clear_work: Work<Peer, WORK_CLEAR>,
+    #[pin]
+    sched: SchedNode,
+    #[pin]
+    pub(crate) cookie: Mutex<PeerCookie>,
+    /// Boot time of the last initiation or response, in nanoseconds.
+    last_sent_handshake_ns: AtomicU64,
+    /// Bytes received with valid authentication, whole messages.
+    pub(crate) rx_bytes: AtomicU64,
+    /// Bytes sent, whole messages.
+    pub(crate) tx_bytes: AtomicU64,
+    /// Persistent keepalive in seconds, 0 for off.
+    pub(crate) keepalive_s: AtomicU16,
+    /// CPU of the transmit work, once chosen.
+    pub(crate) tx_cpu: AtomicU32,
+    dead: AtomicBool,
+    prefixes: PrefixList,
+}
+
+wgk::impl_has_key_node! { impl HasKeyNode for Peer { self.key } }
+wgk::impl_has_timer! { impl HasTimer for Peer { self.timer } }
+wgk::impl_has_sched_node! { impl HasSchedNode for Peer { self.sched } }
+impl_has_work! { impl HasWork<Peer, 0> for Peer { self.handshake_work } }
+impl_has_work! { impl HasWork<Peer, 1> for Peer { self.transmit_work } }
+impl_has_work! { impl HasWork<Peer, 2> for Peer { self.clear_work } }
+
+impl HasPrefixes for Peer {
+    fn prefixes(&self) -> &PrefixList {
+        &self.prefixes
+    }
+}
+
+impl RcuObject for Peer {
+    fn on_last_ref(&self) {
+        wgk::object_debug!(
+            "{}: Peer {} ({}) destroyed\n",
+            self.device.name(),
+            self.id,
+            self.endpoint()
+        );
+        self.purge_staged();
+    }
+}
+
+impl Peer {
+    /// Adds a peer to `config`'s device. Process context, device lock held.
+    ///
+    /// `ENOMEM` if there is no memory or the device has 2^20 peers already.
+    pub(crate) fn create(
+        device: &RcuArc<Device>,
+        config: &mut Config,
+        public_key: [u8; 32],
+        preshared_key: Secret<32>,
+    ) -> Result<RcuArc<Self>> {
+        if config.peers.len() >= MAX_PEERS_PER_DEVICE {
+            return Err(ENOMEM);
+        }
+        let id = PEER_COUNTER.fetch_add(1, Relaxed) + 1;
+        let cache = DstCache::new(GFP_KERNEL)?;
+        let peer = RcuArc::pin_init(
+            try_pin_init!(Self {
+                id,
+                device: device.clone(),
+                key <- KeyNode::new(public_key),
+                handshake <- new_mutex!(HandshakeState {
+                    noise: Handshake::new(public_key, preshared_key),
+                    pending: None,
+                }),
+                rotation <- new_spinlock_bh!(Rotation::default()),
+                keypairs: Keypairs::new(),
+                path <- new_rwlock_bh!(Path {
+                    endpoint: Endpoint::None,
+                    cache,
+                }),
+                has_endpoint: AtomicBool::new(false),
+                timer_state <- new_spinlock_bh!(TimerState {
+                    timers: Timers::new(device.is_up()),
+                    last_handshake: RealTime::default(),
+                }),
+                timer <- new_timer!(),
+                staged <- new_spinlock_bh!(SkbList::new()),
+                tx <- OrderQueue::new(),
+                rx <- OrderQueue::new(),
+                handshake_work <- new_work!("wireguard::handshake"),
+                transmit_work <- new_work!("wireguard::transmit"),
+                clear_work <- new_work!("wireguard::clear"),
+                sched <- SchedNode::new(),
+                cookie <- new_mutex!(PeerCookie::new()),
+                last_sent_handshake_ns: AtomicU64::new(0),
+                rx_bytes: AtomicU64::new(0),
+                tx_bytes: AtomicU64::new(0),
+                keepalive_s: AtomicU16::new(0),
+                tx_cpu: AtomicU32::new(u32::MAX),
+                dead: AtomicBool::new(false),
+                prefixes: PrefixList::new(),
+            }? Error),
+            GFP_KERNEL,
+        )?;
+        peer.reset_last_sent_handshake();
+        config.peers.add(peer.clone())?;
+        if let Err(e) = device.add_public_key(peer.clone()) {
+            config.peers.remove(id);
+            return Err(e);
+        }
+        wgk::object_debug!("{}: Peer {} created\n", device.name(), id);
+        Ok(peer)
+    }
+
+    /// The peer's public key.
+    pub(crate) fn public_key(&self) -> &[u8; 32] {
+        self.key.key()
+    }
+
+    /// Whether the peer was removed: nothing new may be started for it.
+    #[inline]
+    pub(crate) fn is_dead(&self) -> bool {
+        self.dead.load(Acquire)
+    }
+
+    /// Counts a message received in whole.
+    #[inline]
+    pub(crate) fn count_rx(&self, bytes: usize) {
+        self.rx_bytes.fetch_add(bytes as u64, Relaxed);
+    }
+
+    /// Lets the peer be put on its NAPI instance's list again; for that instance, before it looks for
+    /// packets.
+    #[inline]
+    pub(crate) fn sched_begin(&self) {
+        self.sched.begin();
+    }
+
+    // ---- path ----
+
+    /// A copy of where the peer is.
+    pub(crate) fn endpoint(&self) -> Endpoint {
+        self.path.read().endpoint
+    }
+
+    /// Whether there is an address to send to.
+    #[inline]
+    pub(crate) fn has_endpoint(&self) -> bool {
+        self.has_endpoint.load(Relaxed)
+    }
+
+    /// Follows the peer to `endpoint` (roaming, or set by the user).
+    pub(crate) fn set_endpoint(&self, endpoint: &Endpoint) {
+        // Packets come in bursts from one place: look first, with the shared lock.
+        if matches!(endpoint, Endpoint::None) || self.path.read().endpoint.same_path(endpoint) {
+            return;
+        }
+        let mut path = self.path.write();
+        path.endpoint = *endpoint;
+        path.cache.reset();
+        self.has_endpoint.store(true, Relaxed);
+    }
+
+    /// Forgets which of our addresses the peer was last heard on, and the route that went with it.
+    pub(crate) fn clear_endpoint_source(&self) {
+        let mut path = self.path.write();
+        path.endpoint.clear_src();
+        path.cache.reset_now();
+    }
+
+    // ---- staged packets ----
+
+    /// Drops the packets that wait for a session, and counts them.
+    pub(crate) fn purge_staged(&self) {
+        let list = self.staged.lock().take();
+        if !list.is_empty() {
+            self.device.count(Counter::TxDropped, list.len() as u64);
+        }
+    }
+
+    // ---- handshake and sessions ----
+
+    /// Makes the device forget when it last sent a handshake message, so that one may go at once.
+    pub(crate) fn reset_last_sent_handshake(&self) {
+        let long_ago = boottime_coarse_ns().wrapping_sub(REKEY_TIMEOUT_NS + 1_000_000_000);
+        self.last_sent_handshake_ns.store(long_ago, Relaxed);
+    }
+
+    /// Notes that a handshake message leaves now.
+    pub(crate) fn note_handshake_sent(&self) {
+        self.last_sent_handshake_ns
+            .store(boottime_coarse_ns(), Relaxed);
+    }
+
+    /// Whether enough time went by since the last handshake message to send another.
+    pub(crate) fn may_send_handshake(&self) -> bool {
+        let since =
+            boottime_coarse_ns().wrapping_sub(self.last_sent_handshake_ns.load(Relaxed)) as i64;
+        // Signed: right after boot "long ago" lies before the clock's zero.
+        since >= REKEY_TIMEOUT_NS as i64
+    }
+
+    /// Gives up the handshake under way, with its index and secrets. May sleep.
+    pub(crate) fn clear_handshake(&self) {
+        let mut state = self.handshake.lock();
+        if let Some(pending) = state.pending.take() {
+            self.device.remove_index(&pending);
+        }
+        state.noise.clear();
+    }
+
+    /// Gives up all sessions. Packets of theirs that are queued still leave.
+    pub(crate) fn clear_keypairs(&self) {
+        let dropped = self.keypairs.clear(&mut self.rotation.lock());
+        dropped
+            .iter()
+            .flatten()
+            .for_each(|s| self.device.remove_index(s));
+    }
+
+    /// Stops sending with the present sessions, so that the next packet asks for a new handshake.
+    pub(crate) fn expire_keypairs(&self) {
+        self.clear_handshake();
+        self.reset_last_sent_handshake();
+        let _rotation = self.rotation.lock();
+        let guard = read_lock();
+        if let Some(s) = self.keypairs.next(&guard) {
+            s.expire_sending();
+        }
+        if let Some(s) = self.keypairs.current(&guard) {
+            s.expire_sending();
+        }
+    }
+
+    /// Turns the completed handshake into a session. May sleep. False if there is none to turn.
+    pub(crate) fn begin_session(&self) -> bool {
+        let mut state = self.handshake.lock();
+        let Some(keys) = state.noise.begin_session() else {
+            return false;
+        };
+        let Some(session) = state.pending.take() else {
+            return false;
+        };
+        // Under the handshake lock: removal marks the peer first and then takes this lock, so no
+        // session can be filed behind its back.
+        if self.is_dead() {
+            self.device.remove_index(&session);
+            return false;
+        }
+        let initiator = keys.initiator;
+        let id = session.establish(keys, boottime_coarse_ns());
+        wgk::object_debug!(
+            "{}: Keypair {} created for peer {}\n",
+            self.device.name(),
+            id,
+            self.id
+        );
+        let dropped = self
+            .keypairs
+            .add(&mut self.rotation.lock(), session, initiator);
+        dropped
+            .iter()
+            .flatten()
+            .for_each(|s| self.device.remove_index(s));
+        true
+    }
+
+    /// Notes an authenticated packet under `session`; true if that confirmed the session.
+    #[inline]
+    pub(crate) fn confirm_session(&self, session: &Session) -> bool {
+        use crate::keypairs::Confirmed;
+
+        if !self.keypairs.awaits_confirmation(session) {
+            return false;
+        }
+        let confirmed = self.keypairs.confirm(&mut self.rotation.lock(), session);
+        match confirmed {
+            Confirmed::Nothing => false,
+            Confirmed::Promoted(old) => {
+                if let Some(old) = old {
+                    self.device.remove_index(&old);
+                }
+                true
+            }
+        }
+    }
+
+    // ---- timers ----
+
+    /// Runs `event` on the peer's timers and arms the kernel's timer if that is needed earlier.
+    ///
+    /// Armed under the lock: of two events at once the earlier deadline must win.
+    pub(crate) fn on_timers<R>(
+        this: &RcuArc<Self>,
+        event: impl FnOnce(&mut TimerState, u64) -> R,
+    ) -> R {
+        let mut state = this.timer_state.lock();
+        let result = event(&mut state, mono_coarse_ns());
+        if let Some(at) = state.timers.rearm() {
+            Timer::arm(this, at);
+        }
+        result
+    }
+
+    /// The next action of a deadline that has passed; once there is none, arms the kernel's timer for
+    /// what comes next. For the timer's callback.
+    pub(crate) fn next_due(this: &RcuArc<Self>) -> Option<Action> {
+        let mut state = this.timer_state.lock();
+        let action = state.timers.expire(mono_coarse_ns());
+        if action.is_none() {
+            if let Some(at) = state.timers.rearm() {
+                Timer::arm(this, at);
+            }
+        }
+        action
+    }
+
+    /// Lets timers run from now on (the device came up), or stops them all.
+    pub(crate) fn enable_timers(&self, on: bool) {
+        let mut state = self.timer_state.lock();
+        if on {
+            state.timers.start();
+        } else {
+            state.timers.stop();
+            self.timer.disarm();
+        }
+    }
+
+    /// Notes that a handshake is wanted: anew, or once more because there was no answer.
+    pub(crate) fn note_initiation_wanted(&self, is_retry: bool) {
+        self.timer_state.lock().timers.handshake_begun(is_retry);
+    }
+
+    /// Takes back the timer that would forget the keys: the caller does it now.
+    pub(crate) fn cancel_zero_key_timer(&self) {
+        self.timer_state.lock().timers.cancel_zero_key_material();
+    }
+
+    /// Wall clock of the last completed handshake.
+    pub(crate) fn last_handshake(&self) -> RealTime {
+        self.timer_state.lock().last_handshake
+    }
+
+    /// The persistent keepalive interval in nanoseconds, 0 for off.
+    #[inline]
+    pub(crate) fn keepalive_ns(&self) -> u64 {
+        u64::from(self.keepalive_s.load(Relaxed)) * 1_000_000_000
+    }
+}
+
+/// Takes a peer out of everything that finds it and ends what it has going. Process context, device
+/// lock held. Does not wait: what other CPUs still do with the peer ends by itself.
+///
+/// The caller has removed, or removes next, the peer's prefixes from the trie.
+pub(crate) fn unlink(peer: &RcuArc<Peer>) {
+    // Before anything is cleared, so that nothing cleared comes back.
+    peer.dead.store(true, Release);
+    peer.device.remove_public_key(peer);
+    peer.enable_timers(false);
+    peer.clear_handshake();
+    peer.clear_keypairs();
+    peer.purge_staged();
+}
+
+/// Removes one peer. Process context, device lock held. Costs no grace period.
+pub(crate) fn remove(config: &mut Config, peer: &RcuArc<Peer>) {
+    peer.device
+        .allowed_ips
+        .remove_by_peer(&mut config.prefixes, peer);
+    unlink(peer);
+    config.peers.remove(peer.id);
+}
+
+/// Removes all peers of `device`, in time linear in their number. Process context, device lock held.
+pub(crate) fn remove_all(device: &Device, config: &mut Config) {
+    device.allowed_ips.remove_all(&mut config.prefixes);
+    let peers = mem::take(&mut config.peers);
+    for peer in peers.iter() {
+        unlink(peer);
+    }
+}

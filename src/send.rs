@@ -1,0 +1,422 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The way of a packet out: staged, given nonces, encrypted, sent in order; and handshake messages.
+
+use core::sync::atomic::Ordering::Relaxed;
+
+use kernel::{
+    prelude::*,
+    workqueue::WorkItem, //
+};
+
+use wgk::{
+    batch::{
+        Batch,
+        CryptJob,
+        Done,
+        SubmitError, //
+    },
+    cpu,
+    crypto::{
+        x25519_clamp,
+        Secret, //
+    },
+    log::Text,
+    netdevice::{
+        Counter,
+        NetDevice, //
+    },
+    random,
+    rcu::{
+        read_lock,
+        RcuArc,
+        RcuRef, //
+    },
+    skbuff::{
+        SkBuff,
+        DATA_HEADROOM, //
+    },
+    time::{
+        boottime_coarse_ns,
+        realtime, //
+    }, //
+};
+
+use zerocopy::{
+    transmute,
+    IntoBytes, //
+};
+
+use crate::{
+    device::Device,
+    messages::{
+        data_len,
+        padding,
+        tai64n,
+        DataHeader,
+        Initiation,
+        Kind,
+        Response,
+        HANDSHAKE_DSCP,
+        MAX_STAGED_PACKETS, //
+    },
+    peer::{
+        HandshakeState,
+        Peer,
+        WORK_HANDSHAKE,
+        WORK_TRANSMIT, //
+    },
+    session::Session,
+    socket, //
+};
+
+/// `ndo_start_xmit`: routes a packet by its destination to a peer and sends it there.
+///
+/// Softirq or process context with bottom halves off, under RCU. On an error the packet is gone and
+/// counted, and its sender has been told by ICMP where there is one to tell:
+/// `EPROTONOSUPPORT` not IP, `ENOKEY` no peer for this destination, `EDESTADDRREQ` the peer's address
+/// is not known, or what segmentation failed with.
+pub(crate) fn xmit(device: &Device, dev: &NetDevice, skb: SkBuff) -> Result {
+    let fail = |mut skb: SkBuff, tell: bool, error: Error| {
+        if tell {
+            skb.icmp_unreachable(dev);
+        }
+        dev.count(Counter::TxErrors, 1);
+        Err(error)
+    };
+
+    if skb.l3_protocol().is_none() {
+        wgk::net_dbg_ratelimited!("{}: Invalid IP packet\n", dev.name());
+        return fail(skb, false, EPROTONOSUPPORT);
+    }
+    let guard = read_lock();
+    let destination = skb.dst_addr();
+    let Some(peer) = destination.and_then(|a| device.allowed_ips.lookup(a, &guard)) else {
+        if let Some(a) = destination {
+            wgk::net_dbg_ratelimited!("{}: No peer has allowed IPs matching {}\n", dev.name(), Text(a));
+        }
+        return fail(skb, true, ENOKEY);
+    };
+    if !peer.has_endpoint() {
+        wgk::net_dbg_ratelimited!(
+            "{}: No valid endpoint has been configured or discovered for peer {}\n",
+            dev.name(),
+            peer.id
+        );
+        return fail(skb, true, EDESTADDRREQ);
+    }
+
+    let mtu = skb.dst_mtu().unwrap_or(dev.mtu());
+    let mut burst = match skb.gso_segment(dev) {
+        Ok(list) => list,
+        Err((skb, e)) => return fail(skb, true, e),
+    };
+    for mut segment in burst.iter_mut() {
+        segment.set_mtu(mtu);
+    }
+
+    {
+        let mut staged = peer.staged.lock();
+        // Make room before the burst is added, so that the burst itself stays whole.
+        while staged.len() > MAX_STAGED_PACKETS {
+            drop(staged.pop_front());
+            dev.count(Counter::TxDropped, 1);
+        }
+        staged.append(burst);
+    }
+    send_staged(peer);
+    Ok(())
+}
+
+/// Sends what is staged, as one batch, or asks for a handshake if there is no session for it.
+/// Any context but hard interrupt.
+pub(crate) fn send_staged(peer: RcuRef<'_, Peer>) {
+    let mut list = peer.staged.lock().take();
+    if list.is_empty() {
+        return;
+    }
+    let session = {
+        let guard = read_lock();
+        peer.keypairs.current(&guard).and_then(|s| s.try_get())
+    };
+    let nonces = session.as_deref().and_then(|s| {
+        s.take_nonces(s.keys()?, list.len() as u64, boottime_coarse_ns())
+    });
+    if let (Some(session), Some(first)) = (session, nonces) {
+        if let Some(batch) = Batch::new(list, session.clone(), first) {
+            submit(&session, batch);
+        }
+        return;
+    }
+
+    // They wait for a handshake, which may take long: don't let them block their sockets.
+    for mut segment in list.iter_mut() {
+        segment.orphan();
+    }
+    peer.staged.lock().prepend(list);
+    queue_initiation(peer, false);
+}
+
+/// Hands a batch to encryption. Dropped if the peer or the device is going away or queues are full.
+fn submit(session: &RcuArc<Session>, batch: Batch<Session>) {
+    let peer = &session.peer;
+    let guard = read_lock();
+    let Some(resources) = peer.device.resources.load(&guard) else {
+        return;
+    };
+    if peer.is_dead() {
+        return;
+    }
+    match resources.encrypt.context().ring.submit(&peer.tx, batch) {
+        Ok(()) => resources.kick_encrypt(),
+        Err(SubmitError::Full(batch)) => {
+            peer.device.count(Counter::TxDropped, batch.len() as u64);
+        }
+        Err(SubmitError::RingFull) => {
+            // It keeps its place in the peer's queue, marked dead: the transmit work removes and
+            // counts it.
+            resources
+                .encrypt
+                .context()
+                .schedule_transmit(session.clone());
+        }
+    }
+}
+
+/// Encrypts the segments of a batch. Process context (crypto worker). Returns the session, whose
+/// peer's transmit work is to be scheduled.
+pub(crate) fn encrypt(mut job: CryptJob<Session>) -> RcuArc<Session> {
+    let session = job.owner().clone();
+    let Some(keys) = session.keys() else {
+        return job.finish(false);
+    };
+    let mut ok = true;
+    for (nonce, mut segment) in job.segments_mut() {
+        let header: [u8; size_of::<DataHeader>()] = transmute!(DataHeader {
+            kind: Kind::Data.word(),
+            receiver_index: keys.session.remote_index.into(),
+            counter: nonce.into(),
+        });
+        let pad = padding(segment.len(), segment.mtu());
+        if !segment.seal(&header, pad, nonce, keys.session.sending.as_bytes()) {
+            ok = false;
+            break;
+        }
+        segment.scrub(true);
+    }
+    job.finish(ok)
+}
+
+/// Transmit work: sends, in order, the batches at the head of the peer's queue that are encrypted.
+impl WorkItem<WORK_TRANSMIT> for Peer {
+    type Pointer = RcuArc<Peer>;
+
+    fn run(this: RcuArc<Peer>) {
+        let Some(mut queue) = this.tx.try_consume() else {
+            return;
+        };
+        while let Some(done) = queue.next() {
+            match done {
+                Done::Ok(batch) => send_batch(&this, batch),
+                Done::Dead(batch) => this.device.count(Counter::TxDropped, batch.len() as u64),
+            }
+            cpu::cond_resched();
+        }
+    }
+}
+
+/// Sends an encrypted batch and lets the timers know.
+fn send_batch(peer: &RcuArc<Peer>, batch: Batch<Session>) {
+    Peer::on_timers(peer, |s, now| {
+        s.timers
+            .any_authenticated_packet_traversal(now, peer.keepalive_ns());
+        s.timers.any_authenticated_packet_sent();
+    });
+    if socket::send_batch(peer, batch) {
+        Peer::on_timers(peer, |s, now| s.timers.data_sent(now, jitter));
+    }
+    keep_key_fresh(RcuArc::as_rcu_ref(peer));
+}
+
+/// A random share of the jitter that handshake timers add, in nanoseconds.
+pub(crate) fn jitter() -> u64 {
+    u64::from(random::u32_below(
+        crate::messages::REKEY_TIMEOUT_JITTER_MAX_NS as u32,
+    ))
+}
+
+/// Starts a new handshake if the session has been sent with for long.
+fn keep_key_fresh(peer: RcuRef<'_, Peer>) {
+    let send = {
+        let guard = read_lock();
+        peer.keypairs
+            .current(&guard)
+            .is_some_and(|s| s.wants_rekey_on_send(boottime_coarse_ns()))
+    };
+    if send {
+        queue_initiation(peer, false);
+    }
+}
+
+/// Sends an empty packet, unless there are packets to send anyway. Any context but hard interrupt.
+pub(crate) fn send_keepalive(peer: RcuRef<'_, Peer>) {
+    if peer.staged.lock().is_empty() {
+        let guard = read_lock();
+        let Some(dev) = peer.device.dev.get(&guard) else {
+            return;
+        };
+        let Ok(mut skb) = SkBuff::empty(DATA_HEADROOM, data_len(0), GFP_ATOMIC) else {
+            return;
+        };
+        skb.set_mtu(dev.mtu());
+        wgk::net_dbg_ratelimited!(
+            "{}: Sending keepalive packet to peer {} ({})\n",
+            dev.name(),
+            peer.id,
+            peer.endpoint()
+        );
+        peer.staged.lock().push_back(skb);
+    }
+    send_staged(peer);
+}
+
+/// Has an initiation sent by a worker, unless one was sent just now. Any context but hard interrupt.
+pub(crate) fn queue_initiation(peer: RcuRef<'_, Peer>, is_retry: bool) {
+    let guard = read_lock();
+    peer.note_initiation_wanted(is_retry);
+    if !peer.may_send_handshake() || peer.is_dead() {
+        return;
+    }
+    let Some(resources) = peer.device.resources.load(&guard) else {
+        return;
+    };
+    if let Some(peer) = peer.try_get() {
+        resources
+            .handshake_send_wq
+            .enqueue::<_, WORK_HANDSHAKE>(peer);
+    }
+}
+
+/// Handshake work: sends an initiation.
+impl WorkItem<WORK_HANDSHAKE> for Peer {
+    type Pointer = RcuArc<Peer>;
+
+    fn run(this: RcuArc<Peer>) {
+        send_initiation(&this);
+    }
+}
+
+/// Sends an initiation, at most one in five seconds. Process context.
+fn send_initiation(peer: &RcuArc<Peer>) {
+    if !peer.may_send_handshake() {
+        return;
+    }
+    peer.note_handshake_sent();
+    wgk::net_dbg_ratelimited!(
+        "{}: Sending handshake initiation to peer {} ({})\n",
+        peer.device.name(),
+        peer.id,
+        peer.endpoint()
+    );
+    let Some(mut message) = create_initiation(peer) else {
+        return;
+    };
+    peer.cookie
+        .lock()
+        .add_macs(peer.public_key(), message.as_mut_bytes(), boottime_coarse_ns());
+    Peer::on_timers(peer, |s, now| {
+        s.timers
+            .any_authenticated_packet_traversal(now, peer.keepalive_ns());
+        s.timers.any_authenticated_packet_sent();
+    });
+    peer.note_handshake_sent();
+    socket::send_message(peer, message.as_bytes(), HANDSHAKE_DSCP);
+    Peer::on_timers(peer, |s, now| s.timers.handshake_initiated(now, jitter));
+}
+
+/// A fresh Curve25519 secret.
+fn ephemeral() -> Secret<32> {
+    let mut secret = Secret::zero();
+    random::fill(secret.as_mut_bytes());
+    x25519_clamp(&mut secret);
+    secret
+}
+
+/// Replaces the pending session of `state` by a new one and returns its index.
+fn new_pending(peer: &RcuArc<Peer>, state: &mut HandshakeState) -> Result<u32> {
+    if let Some(old) = state.pending.take() {
+        peer.device.remove_index(&old);
+    }
+    let session = Session::new(peer.clone())?;
+    let index = peer.device.add_index(session.clone())?;
+    state.pending = Some(session);
+    Ok(index)
+}
+
+/// Builds an initiation, without its MACs. `None` if this device has no key, the peer is gone, the
+/// keys don't agree on a secret, there's no memory, or the kernel has no randomness yet: then the
+/// worker doesn't wait for it (removing the peer would have to wait for the worker), the next packet
+/// or timer tries again.
+fn create_initiation(peer: &RcuArc<Peer>) -> Option<Initiation> {
+    if !random::ready() {
+        return None;
+    }
+    let identity = peer.device.identity.read();
+    let identity = identity.as_ref()?;
+    let mut state = peer.handshake.lock();
+    if peer.is_dead() {
+        return None;
+    }
+    let index = new_pending(peer, &mut state).ok()?;
+    let now = realtime();
+    state
+        .noise
+        .create_initiation(identity, index, ephemeral(), tai64n(now.sec, now.nsec))
+}
+
+/// Answers an initiation that was just accepted. Process context.
+pub(crate) fn send_response(peer: &RcuArc<Peer>) {
+    peer.note_handshake_sent();
+    wgk::net_dbg_ratelimited!(
+        "{}: Sending handshake response to peer {} ({})\n",
+        peer.device.name(),
+        peer.id,
+        peer.endpoint()
+    );
+    let Some(mut message) = create_response(peer) else {
+        return;
+    };
+    peer.cookie
+        .lock()
+        .add_macs(peer.public_key(), message.as_mut_bytes(), boottime_coarse_ns());
+    if !peer.begin_session() {
+        return;
+    }
+    Peer::on_timers(peer, |s, now| {
+        s.timers.session_derived(now);
+        s.timers
+            .any_authenticated_packet_traversal(now, peer.keepalive_ns());
+        s.timers.any_authenticated_packet_sent();
+    });
+    peer.note_handshake_sent();
+    socket::send_message(peer, message.as_bytes(), HANDSHAKE_DSCP);
+}
+
+/// Builds a response, without its MACs.
+fn create_response(peer: &RcuArc<Peer>) -> Option<Response> {
+    if !random::ready() {
+        return None;
+    }
+    let _identity = peer.device.identity.read();
+    let mut state = peer.handshake.lock();
+    if peer.is_dead() {
+        return None;
+    }
+    let index = new_pending(peer, &mut state).ok()?;
+    state.noise.create_response(index, ephemeral())
+}
+
+/// Counts one transmission of `bytes` to `peer`.
+#[inline]
+pub(crate) fn count_tx(peer: &Peer, bytes: usize) {
+    peer.tx_bytes.fetch_add(bytes as u64, Relaxed);
+}

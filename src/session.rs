@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: GPL-2.0
+//! A session: one entry of the index table, from the handshake that opens it to its last packet.
+//!
+//! The object is made when a handshake message is about to carry its index, and stays the same
+//! object when the handshake ends: only the keys are added. So an index never has to be handed over
+//! from one table entry to another, and a lookup can't see the table between the two.
+//!
+//! References: the index table holds one from insertion until it's removed there; the peer holds
+//! one, first as its pending handshake, then in its [`Keypairs`](crate::keypairs::Keypairs); each
+//! batch of packets in a queue holds one. A session holds its peer. The ring peer → session → peer
+//! is opened when the peer is removed or the device goes away, never by a count reaching zero.
+
+use core::sync::atomic::{
+    AtomicBool,
+    AtomicU64,
+    Ordering::{
+        Acquire,
+        Relaxed, //
+    }, //
+};
+
+use kernel::{
+    prelude::*,
+    sync::SetOnce, //
+};
+
+use wgk::{
+    crypto::Secret,
+    hashtable::IndexNode,
+    lock::{
+        new_spinlock_bh,
+        SpinLockBh, //
+    },
+    rcu::{
+        RcuArc,
+        RcuObject, //
+    },
+};
+
+use crate::{
+    messages::{
+        expired,
+        REJECT_AFTER_MESSAGES,
+        REJECT_AFTER_TIME_NS,
+        REKEY_AFTER_MESSAGES,
+        REKEY_AFTER_TIME_NS, //
+    },
+    noise::SessionKeys,
+    peer::Peer,
+    replay::ReplayWindow, //
+};
+
+/// Numbers sessions for the lifecycle lines, across all devices of the module.
+static SESSION_COUNTER: AtomicU64 = AtomicU64::new(0);
+
+/// What a finished handshake adds to a session.
+pub(crate) struct Keys {
+    /// Number in the lifecycle lines.
+    pub(crate) id: u64,
+    /// Secrets, the peer's index, and which side began.
+    pub(crate) session: SessionKeys,
+    /// Boot time in nanoseconds at which the keys were derived.
+    pub(crate) birthdate_ns: u64,
+}
+
+/// One session, pending or with keys.
+#[pin_data]
+pub(crate) struct Session {
+    #[pin]
+    node: IndexNode,
+    /// Whose session this is.
+    pub(crate) peer: RcuArc<Peer>,
+    keys: SetOnce<Keys>,
+    sending_counter: AtomicU64,
+    sending_valid: AtomicBool,
+    receiving_valid: AtomicBool,
+    /// Counters already received. Softirq (NAPI) only, one poll at a time per peer; the lock is for
+    /// the two instances that may overlap when a peer is moved to another NAPI.
+    #[pin]
+    pub(crate) replay: SpinLockBh<ReplayWindow>,
+}
+
+wgk::impl_has_index_node! { impl HasIndexNode for Session { self.node } }
+
+impl RcuObject for Session {
+    fn on_last_ref(&self) {
+        if let Some(keys) = self.keys.as_ref() {
+            wgk::object_debug!(
+                "{}: Keypair {} destroyed for peer {}\n",
+                self.peer.device.name(),
+                keys.id,
+                self.peer.id
+            );
+        }
+    }
+}
+
+impl Session {
+    /// A session without keys or index, for a handshake that is about to be sent. May sleep.
+    pub(crate) fn new(peer: RcuArc<Peer>) -> Result<RcuArc<Self>> {
+        RcuArc::pin_init(
+            try_pin_init!(Self {
+                node <- IndexNode::new(),
+                peer,
+                keys: SetOnce::new(),
+                sending_counter: AtomicU64::new(0),
+                sending_valid: AtomicBool::new(true),
+                receiving_valid: AtomicBool::new(true),
+                replay <- new_spinlock_bh!(ReplayWindow::new()),
+            }? Error),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Adds the keys, once. From now on packets with the session's index are accepted.
+    pub(crate) fn establish(&self, session: SessionKeys, now_ns: u64) -> u64 {
+        let id = SESSION_COUNTER.fetch_add(1, Relaxed) + 1;
+        self.keys.populate(Keys {
+            id,
+            session,
+            birthdate_ns: now_ns,
+        });
+        id
+    }
+
+    /// The keys, once there are any.
+    #[inline]
+    pub(crate) fn keys(&self) -> Option<&Keys> {
+        self.keys.as_ref()
+    }
+
+    /// Stops sending with this session. It still receives until it is replaced or too old.
+    pub(crate) fn expire_sending(&self) {
+        self.sending_valid.store(false, Relaxed);
+    }
+
+    /// Takes `n` consecutive nonces for sending, or none if the session may not be used any more:
+    /// the caller then needs a new handshake. Returns the first.
+    pub(crate) fn take_nonces(&self, keys: &Keys, n: u64, now_ns: u64) -> Option<u64> {
+        if !self.sending_valid.load(Acquire) {
+            return None;
+        }
+        if expired(keys.birthdate_ns, REJECT_AFTER_TIME_NS, now_ns) {
+            self.expire_sending();
+            return None;
+        }
+        let first = self.sending_counter.fetch_add(n, Relaxed);
+        // Counters are 64 bits and sending 2^64 packets takes centuries: no wrap before this check.
+        if first.saturating_add(n) > REJECT_AFTER_MESSAGES {
+            self.expire_sending();
+            return None;
+        }
+        Some(first)
+    }
+
+    /// Whether sending has used the session for long enough that its initiator should renew it.
+    pub(crate) fn wants_rekey_on_send(&self, now_ns: u64) -> bool {
+        let Some(keys) = self.keys() else {
+            return false;
+        };
+        self.sending_valid.load(Acquire)
+            && (self.sending_counter.load(Relaxed) > REKEY_AFTER_MESSAGES
+                || (keys.session.initiator
+                    && expired(keys.birthdate_ns, REKEY_AFTER_TIME_NS, now_ns)))
+    }
+
+    /// Whether the session's initiator has `age_ns` or more behind it, while it is in use. For the
+    /// last-minute handshake of a side that only receives.
+    pub(crate) fn initiator_older_than(&self, age_ns: u64, now_ns: u64) -> bool {
+        self.keys().is_some_and(|keys| {
+            self.sending_valid.load(Acquire)
+                && keys.session.initiator
+                && expired(keys.birthdate_ns, age_ns, now_ns)
+        })
+    }
+
+    /// The key to open received packets with, unless the session is past its life.
+    #[inline]
+    pub(crate) fn receiving_key(&self, now_ns: u64) -> Option<&Secret<32>> {
+        let keys = self.keys()?;
+        if !self.receiving_valid.load(Relaxed) {
+            return None;
+        }
+        if expired(keys.birthdate_ns, REJECT_AFTER_TIME_NS, now_ns) {
+            self.receiving_valid.store(false, Relaxed);
+            return None;
+        }
+        Some(&keys.session.receiving)
+    }
+
+    /// Marks `counter` as received; false if it was before, is too old, or past the limit.
+    #[inline]
+    pub(crate) fn accept_counter(&self, counter: u64) -> bool {
+        self.replay.lock().accept(counter)
+    }
+}

@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The device's UDP sockets, one per address family, and what is sent through them.
+
+use core::sync::atomic::Ordering::Relaxed;
+
+use kernel::{
+    error::code::ENONET,
+    prelude::*, //
+};
+
+use wgk::{
+    batch::Batch,
+    rcu::{
+        read_lock,
+        RcuArc, //
+    },
+    skbuff::{
+        SkBuff,
+        DATA_HEADROOM, //
+    },
+    udp_tunnel::{
+        self,
+        Endpoint,
+        SocketPair,
+        Xmit, //
+    }, //
+};
+
+use zerocopy::IntoBytes;
+
+use crate::{
+    device::Device,
+    messages::{
+        data_len,
+        Macs, //
+    },
+    peer::Peer,
+    send::count_tx,
+    session::Session, //
+};
+
+/// Bytes in front of a handshake message for the outer headers.
+const HEADROOM: usize = DATA_HEADROOM;
+
+/// Opens sockets on `port` (0: a free one) in the namespace in which the device was created, and
+/// puts them in the place of the present ones. Process context, device lock held; may sleep.
+///
+/// On an error the present sockets stay: `ENONET` that namespace is gone, `EADDRINUSE` the port is
+/// taken, or what else the socket layer says.
+pub(crate) fn init(device: &RcuArc<Device>, port: u16) -> Result {
+    let net = device.creating_net.get().ok_or(ENONET)?;
+    let pair = SocketPair::open(&net, port, device).map_err(|(family, e)| {
+        wgk::pr_err!("{}: Could not create {} socket\n", device.name(), family);
+        e
+    })?;
+    let pair = KBox::new(pair, GFP_KERNEL)?;
+    device.listen_port.store(pair.port(), Relaxed);
+    device.sockets.replace(Some(pair));
+    Ok(())
+}
+
+/// Closes the device's sockets. Process context; returns when nobody uses them any more.
+pub(crate) fn close(device: &Device) {
+    device.sockets.replace(None);
+}
+
+/// Sends a batch of encrypted segments to its peer. True if it could be sent and is not just a
+/// keepalive. Process context or softirq.
+pub(crate) fn send_batch(peer: &RcuArc<Peer>, batch: Batch<Session>) -> bool {
+    let device = &peer.device;
+    let guard = read_lock();
+    let (Some(pair), Some(dev)) = (device.sockets.load(&guard), device.dev.get(&guard)) else {
+        return false;
+    };
+    let mark = device.fwmark.load(Relaxed);
+    let (segments, _session, _nonce) = batch.into_parts();
+    let mut bytes = 0;
+    let mut has_data = false;
+    for len in segments.lens() {
+        bytes += len;
+        has_data |= len != data_len(0);
+    }
+    let (sent, stale) = {
+        let path = peer.path.read();
+        let Xmit { result, clear_src } = udp_tunnel::xmit_list(
+            pair,
+            segments,
+            &path.endpoint,
+            dev,
+            mark,
+            Some(&path.cache),
+        );
+        (result.is_ok(), clear_src.then_some(path.endpoint))
+    };
+    forget_source(peer, stale);
+    if sent {
+        count_tx(peer, bytes);
+    }
+    sent && has_data
+}
+
+/// Sends one handshake message to its peer. Failure is like loss: a timer tries again.
+pub(crate) fn send_message(peer: &RcuArc<Peer>, message: &[u8], ds: u8) {
+    let device = &peer.device;
+    let Ok(skb) = SkBuff::with_payload(message, HEADROOM, GFP_KERNEL) else {
+        return;
+    };
+    let guard = read_lock();
+    let (Some(pair), Some(dev)) = (device.sockets.load(&guard), device.dev.get(&guard)) else {
+        return;
+    };
+    let mark = device.fwmark.load(Relaxed);
+    let stale = {
+        let path = peer.path.read();
+        let Xmit { result, clear_src } = udp_tunnel::xmit(
+            pair,
+            skb,
+            &path.endpoint,
+            dev,
+            mark,
+            ds,
+            Some(&path.cache),
+        );
+        if result.is_ok() {
+            count_tx(peer, message.len());
+        }
+        clear_src.then_some(path.endpoint)
+    };
+    forget_source(peer, stale);
+}
+
+/// Answers a handshake message that came without a valid cookie while under load with a cookie.
+pub(crate) fn send_cookie(
+    device: &RcuArc<Device>,
+    to: &Endpoint,
+    macs: &Macs,
+    sender_index: u32,
+    now_ns: u64,
+) {
+    wgk::net_dbg_ratelimited!(
+        "{}: Sending cookie response for denied handshake message for {}\n",
+        device.name(),
+        to
+    );
+    let Some(reply) = device.make_cookie_reply(&macs.mac1, to, sender_index, now_ns) else {
+        return;
+    };
+    let Ok(skb) = SkBuff::with_payload(reply.as_bytes(), HEADROOM, GFP_KERNEL) else {
+        return;
+    };
+    let guard = read_lock();
+    let (Some(pair), Some(dev)) = (device.sockets.load(&guard), device.dev.get(&guard)) else {
+        return;
+    };
+    let mark = device.fwmark.load(Relaxed);
+    // Whether it arrives is the network's affair: the sender repeats its message.
+    let _ = udp_tunnel::xmit(pair, skb, to, dev, mark, 0, None);
+}
+
+/// If sending found that our address on the peer's path is no longer ours: forgets it, unless the
+/// path has changed meanwhile.
+fn forget_source(peer: &Peer, stale: Option<Endpoint>) {
+    let Some(stale) = stale else {
+        return;
+    };
+    let mut path = peer.path.write();
+    if path.endpoint.same_path(&stale) {
+        path.endpoint.clear_src();
+        path.cache.reset();
+    }
+}
