@@ -215,6 +215,9 @@ unsafe impl<T: RcuObject> Send for RcuArc<T> {}
 // SAFETY: As above; `&RcuArc<T>` can be cloned.
 unsafe impl<T: RcuObject> Sync for RcuArc<T> {}
 
+// The object is pinned, a reference to it need not be.
+impl<T: RcuObject> Unpin for RcuArc<T> {}
+
 /// The number of RCU callbacks of this file that have not ended yet.
 static PENDING: AtomicUsize = AtomicUsize::new(0);
 

@@ -221,6 +221,9 @@ unsafe impl<P: RcuObject + HasField<SchedNode<ID>>, const ID: u64> Send for Sche
 // SAFETY: A shared reference gives access to nothing but whether it is empty.
 unsafe impl<P: RcuObject + HasField<SchedNode<ID>>, const ID: u64> Sync for SchedQueue<P, ID> {}
 
+// The objects are pinned, the pointers to them need not be.
+impl<P: RcuObject + HasField<SchedNode<ID>>, const ID: u64> Unpin for SchedQueue<P, ID> {}
+
 impl<P: RcuObject + HasField<SchedNode<ID>>, const ID: u64> SchedQueue<P, ID> {
     /// An empty queue.
     pub const fn new() -> Self {
