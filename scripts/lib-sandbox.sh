@@ -49,6 +49,8 @@ sandbox_fill() {
 sandbox_ensure() {
 	need_root
 	host_needs unshare util-linux flock util-linux setpriv util-linux
+	unshare --mount true 2>/dev/null ||
+		die "root may not make a mount namespace here (a container without CAP_SYS_ADMIN?): run on a machine of its own"
 	cache_make "$SANDBOX_NAME" sandbox_fill
 	mkdir -p "$CACHE/cargo"
 	# A registry mirror of the host's is the sandbox's too.
