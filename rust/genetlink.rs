@@ -7,7 +7,7 @@
 //!
 //! ```ignore
 //! static OPS: [Op; 2] = [Op::dump::<GetDevice>(), Op::act::<SetDevice>()];
-//! static FAMILY: Family = Family::new(this_module::<Module>(), c"wireguard", 1, &OPS);
+//! static FAMILY: Family = Family::new(this_module::<MyModule>(), c"wireguard", 1, &OPS);
 //! let registration = FAMILY.register()?;
 //! ```
 //!
@@ -144,7 +144,7 @@ pub trait DoOp: 'static {
 /// Whether a dump has more to say.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum DumpStatus {
-    /// Call again, with an empty buffer.
+    /// Call again, with an empty buffer; but if this one is empty as well, the dump is over.
     More,
     /// This was the last part.
     Done,

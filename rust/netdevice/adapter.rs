@@ -26,7 +26,7 @@ use core::{
         UnsafeCell, //
     },
     marker::PhantomData,
-    ptr,
+    ptr, //
 };
 use kernel::{
     error::{
@@ -109,7 +109,7 @@ impl<D: Driver> Priv<D> {
 pub(super) struct Adapter<D>(PhantomData<D>);
 
 impl<D: Driver> Adapter<D> {
-    const NDO: bindings::net_device_ops = bindings::net_device_ops {
+    const NDO: &'static bindings::net_device_ops = &bindings::net_device_ops {
         ndo_uninit: Some(Self::uninit),
         ndo_open: Some(Self::open),
         ndo_stop: Some(Self::stop),
@@ -117,7 +117,7 @@ impl<D: Driver> Adapter<D> {
         ..pin_init::zeroed()
     };
 
-    const DEVTYPE: bindings::device_type = bindings::device_type {
+    const DEVTYPE: &'static bindings::device_type = &bindings::device_type {
         name: kernel::str::as_char_ptr_in_const_context(D::KIND),
         ..pin_init::zeroed()
     };
@@ -139,8 +139,8 @@ impl<D: Driver> Adapter<D> {
                 live: Cell::new(false),
             });
         }
-        // SAFETY: A new device; both tables are constants that are promoted to statics.
-        unsafe { bindings::netdev_init(dev, &Self::NDO, &Self::DEVTYPE) };
+        // SAFETY: A new device; both tables are `'static`.
+        unsafe { bindings::netdev_init(dev, Self::NDO, Self::DEVTYPE) };
         // SAFETY: A new device, for the duration of this call.
         D::setup(&mut unsafe { Setup::new(dev) });
     }
