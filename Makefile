@@ -13,6 +13,7 @@ help:
 	@echo '  module         wireguard_rs.ko for the pinned stock kernel (default)'
 	@echo '                 KDIR=<dir>: for that prepared kernel tree with CONFIG_RUST=y'
 	@echo '                 KERNEL_SERIES=<x.y>: for another series of the package index'
+	@echo '                 KERNEL_REFRESH=1: looks for a newer point release'
 	@echo '  clippy         the same build, linted, warnings fatal'
 	@echo '  install        into /lib/modules/<release>/updates, preferred to the C module'
 	@echo '                 KREL=<release> (default: the running one), DESTDIR=<dir>'

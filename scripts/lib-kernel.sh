@@ -143,18 +143,25 @@ kernel_fill() {
 		kernel_prepare "$1"
 }
 
-# kernel_ensure: needs sandbox_ensure first.
+# kernel_name "RELEASE VERSION": sets KREL, KVER and the name of the entry.
+kernel_name() {
+	read -r KREL KVER <<<"$1"
+	KERNEL_NAME=kernel-$KREL-$(key "$KVER" "$SANDBOX_NAME" "$PIN_KERNEL_VERSION")
+}
+
+# kernel_ensure: needs sandbox_ensure first. KERNEL_REFRESH=1 asks the index
+# for a newer point release.
 kernel_ensure() {
 	local series=${KERNEL_SERIES:-$PIN_KERNEL_SERIES} state found=
 	[[ $series =~ ^[0-9]+\.[0-9]+$ ]] || die "KERNEL_SERIES must look like $PIN_KERNEL_SERIES, not '$series'"
 	state=$CACHE/series-$series
 	[[ ! -e $state || ${KERNEL_REFRESH:-0} == 1 ]] || found=$(<"$state")
-	if [[ -z $found ]]; then
+	kernel_name "$found"
+	# What is cached is used without asking; what is not may be gone by now.
+	if [[ ! $found ]] || ! cache_has "$KERNEL_NAME"; then
 		found=$(kernel_resolve "$series")
+		kernel_name "$found"
 	fi
-	read -r KREL KVER <<<"$found"
-	[[ -n $KREL && -n $KVER ]] || die "the package index gave no kernel; remove $state and try again"
-	KERNEL_NAME=kernel-$KREL-$(key "$KVER" "$SANDBOX_NAME" "$PIN_KERNEL_VERSION")
 	cache_make "$KERNEL_NAME" kernel_fill
 	# Only now: an interrupted run shall ask the index again.
 	[[ -e $state && $(<"$state") == "$found" ]] || { printf '%s\n' "$found" >"$state.$$"; mv "$state.$$" "$state"; }
