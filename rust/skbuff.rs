@@ -19,7 +19,6 @@ use crate::{
 };
 use core::{
     ffi::c_int,
-    fmt,
     net::{
         IpAddr,
         Ipv4Addr,
@@ -36,6 +35,7 @@ use kernel::{
         Flags, //
     },
     error::from_err_ptr,
+    fmt,
     prelude::*, //
 };
 
@@ -76,12 +76,6 @@ pub enum L3 {
     V4,
     /// IPv6.
     V6,
-}
-
-impl kernel::fmt::Display for L3 {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
 }
 
 impl fmt::Display for L3 {

@@ -50,7 +50,7 @@ pub use endpoint::Endpoint;
 /// How often another free port is tried if one is free for IPv4 only.
 const PORT_RETRIES: usize = 100;
 
-/// What a socket gives its packets to.
+/// What a socket gives its packets to. Must be aligned to 8 bytes at least (checked when compiled).
 pub trait UdpReceiver: RcuObject {
     /// Takes a packet. Softirq context, under RCU; several CPUs at once.
     fn receive(this: &Self, skb: SkBuff);
@@ -85,6 +85,8 @@ unsafe impl<T: UdpReceiver> Sync for UdpSocket<T> {}
 impl<T: UdpReceiver> UdpSocket<T> {
     /// Opens a socket on `port`, or on any free one if it is 0. Sleeps.
     pub fn open(net: &Net, family: L3, port: u16, ctx: RcuArc<T>) -> Result<Self> {
+        // The lowest three bits of a socket's user data are flags of the kernel's.
+        const { assert!(align_of::<T>() >= 8) };
         let mut sk = ptr::null_mut();
         // SAFETY: The namespace is alive while borrowed. The callback fits the user data, which
         // lives until a grace period after the socket was closed.

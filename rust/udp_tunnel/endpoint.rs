@@ -5,16 +5,14 @@
 //! ([`include/uapi/linux/in.h`](srctree/include/uapi/linux/in.h),
 //! [`in6.h`](srctree/include/uapi/linux/in6.h)). Plain values, any context.
 
-use core::{
-    fmt::{
-        self,
-        Write, //
-    },
-    net::{
-        IpAddr,
-        Ipv4Addr,
-        Ipv6Addr, //
-    },
+use core::net::{
+    IpAddr,
+    Ipv4Addr,
+    Ipv6Addr, //
+};
+use kernel::fmt::{
+    self,
+    Write, //
 };
 
 const AF_INET: u16 = 2;
@@ -182,12 +180,6 @@ impl Endpoint {
 }
 
 /// As `%pISpfsc` prints the socket address in C.
-impl kernel::fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
