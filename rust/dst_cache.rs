@@ -28,6 +28,9 @@ use kernel::{
 /// who has the cache to itself.
 pub struct DstCache(Opaque<bindings::dst_cache>);
 
+// A pointer to the per-CPU part and a time: nothing in it refers to where it is.
+impl Unpin for DstCache {}
+
 // SAFETY: Bound to no context.
 unsafe impl Send for DstCache {}
 // SAFETY: `reset` is a plain store that lookups expect; lookups are per CPU and with bottom halves
