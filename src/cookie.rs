@@ -181,22 +181,20 @@ impl Checker {
         }
     }
 
-    /// The reply that takes a cookie to `source`, in answer to `packet`, a whole handshake message
-    /// with valid MAC1 and `receiver_index` as its sender index. `nonce` is random. Shared.
+    /// The reply that takes a cookie to `source`, in answer to a handshake message with valid
+    /// `mac1` and `receiver_index` as its sender index. `nonce` is random. Shared.
     ///
     /// `None` without identity or fresh secret, which cannot be if [`Self::mac_state`] said
     /// [`MacState::ValidNoCookie`] for a message just now and the secret was renewed when due.
     pub fn make_reply(
         &self,
-        packet: &[u8],
+        mac1: &[u8; COOKIE_LEN],
         source: &[u8],
         receiver_index: u32,
         nonce: [u8; COOKIE_NONCE_LEN],
         now_ns: u64,
     ) -> Option<CookieReply> {
         let key = &self.keys.as_ref()?.cookie;
-        let (for_mac1, for_mac2) = maced(packet)?;
-        let mac1 = &for_mac2[for_mac1.len()..];
         let cookie = self.cookie(source, now_ns)?;
 
         let mut reply = CookieReply::new_zeroed();
@@ -340,7 +338,7 @@ mod tests {
         cookie.add_macs(&PUBLIC, msg.as_mut_bytes(), now);
         checker.renew_secret(now, || [42; 32]);
         let reply = checker
-            .make_reply(msg.as_bytes(), &SOURCE, 9, [3; 24], now)
+            .make_reply(&msg.macs.mac1, &SOURCE, 9, [3; 24], now)
             .unwrap();
         assert_eq!(reply.kind.get(), 3);
         assert_eq!(reply.receiver_index.get(), 9);
@@ -445,13 +443,13 @@ mod tests {
         checker.renew_secret(NOW, || [42; 32]);
         let mut msg = initiation();
         cookie.add_macs(&PUBLIC, msg.as_mut_bytes(), NOW);
-        let old = checker.make_reply(msg.as_bytes(), &SOURCE, 9, [3; 24], NOW);
+        let old = checker.make_reply(&msg.macs.mac1, &SOURCE, 9, [3; 24], NOW);
         msg.sender_index = U32::new(77);
         cookie.add_macs(&PUBLIC, msg.as_mut_bytes(), NOW);
         assert!(!cookie.consume_reply(&PUBLIC, &old.unwrap(), NOW));
 
         let mut reply = checker
-            .make_reply(msg.as_bytes(), &SOURCE, 9, [3; 24], NOW)
+            .make_reply(&msg.macs.mac1, &SOURCE, 9, [3; 24], NOW)
             .unwrap();
         // Type and index are not authenticated: the index table finds the peer by the latter.
         for bit in 8 * 8..64 * 8 {
@@ -471,7 +469,7 @@ mod tests {
         // Without one: no cookie is made, none is valid.
         assert!(checker.secret_due(NOW));
         assert!(checker
-            .make_reply(&[0; 148], &SOURCE, 9, [3; 24], NOW)
+            .make_reply(&[0; 16], &SOURCE, 9, [3; 24], NOW)
             .is_none());
 
         give_cookie(&mut checker, &mut cookie, NOW);

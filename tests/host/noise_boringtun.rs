@@ -360,10 +360,11 @@ fn they_use_our_cookie() {
     ours.checker.renew_secret(ours.now, || [0x99; 32]);
     let msg = their_initiation(&mut tunn);
     assert_eq!(ours.mac_state(&msg, true), MacState::ValidNoCookie);
-    let index = Initiation::ref_from_bytes(&msg).unwrap().sender_index();
+    let initiation = Initiation::ref_from_bytes(&msg).unwrap();
+    let (mac1, index) = (initiation.macs.mac1, initiation.sender_index());
     let reply = ours
         .checker
-        .make_reply(&msg, &THEIR_SOURCE, index, [0x31; 24], ours.now)
+        .make_reply(&mac1, &THEIR_SOURCE, index, [0x31; 24], ours.now)
         .unwrap();
     assert!(feed(&mut tunn, reply.as_bytes()).is_empty());
 
