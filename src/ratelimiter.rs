@@ -47,6 +47,8 @@ const TOKEN_MAX: u64 = PACKET_COST * PACKETS_BURSTABLE;
 const CHUNK: usize = 64;
 /// Entries that one call of [`RateLimiter::collect`] looks at.
 const COLLECT_BATCH: usize = 1024;
+/// Entries that each new source has looked at.
+const SWEEP_BATCH: usize = 2;
 /// End of a chain.
 const NONE: u32 = u32::MAX;
 
@@ -125,7 +127,9 @@ pub struct RateLimiter {
     chunks: KVVec<KVec<Entry>>,
     capacity: usize,
     /// Where [`Self::collect`] goes on.
-    cursor: usize,
+    collected: usize,
+    /// Where the sweep by new sources goes on.
+    swept: usize,
 }
 
 impl RateLimiter {
@@ -146,7 +150,8 @@ impl RateLimiter {
             heads,
             chunks,
             capacity: max_chunks * CHUNK,
-            cursor: 0,
+            collected: 0,
+            swept: 0,
         })
     }
 
@@ -164,28 +169,37 @@ impl RateLimiter {
             }
             number = entry.next;
         }
+        // New sources pay for room: two are forgotten, if they may be, for each that comes.
+        (_, self.swept) = self.forget(self.swept, SWEEP_BATCH, now);
         self.insert(bucket, source, now).is_ok()
     }
 
     /// Forgets sources whose bucket is full again, which are as good as new ones.
     ///
-    /// To be called about once a second, repeatedly, until it returns `false`: each call looks
-    /// at a bounded number of entries, so that the lock can be released in between.
+    /// New sources make room for themselves, so this only gives memory back. To be called about
+    /// once a second, repeatedly, until it returns `false`: each call looks at a bounded number
+    /// of entries, so that the lock can be released in between. A caller who can drop the whole
+    /// table when the load is over need not call it.
     #[must_use = "there is more to collect"]
     pub fn collect(&mut self, now_ns: u64) -> bool {
-        let now = shift(now_ns);
-        for _ in 0..COLLECT_BATCH {
-            match self.entry_mut(self.cursor as u32) {
-                None => {
-                    self.cursor = 0;
-                    return false;
-                }
+        let more;
+        (more, self.collected) = self.forget(self.collected, COLLECT_BATCH, shift(now_ns));
+        more
+    }
+
+    /// Looks at `count` entries, from number `start` on, and removes those that are as good as
+    /// new. Returns whether there are more, and where to go on.
+    fn forget(&mut self, start: usize, count: usize, now: u64) -> (bool, usize) {
+        let mut number = start;
+        for _ in 0..count {
+            match self.entry_mut(number as u32) {
+                None => return (false, 0),
                 // The last entry, not looked at yet, takes its place.
-                Some(entry) if entry.tokens(now) == TOKEN_MAX => self.remove(self.cursor as u32),
-                Some(_) => self.cursor += 1,
+                Some(entry) if entry.tokens(now) == TOKEN_MAX => self.remove(number as u32),
+                Some(_) => number += 1,
             }
         }
-        true
+        (true, number)
     }
 
     /// Sources that are remembered.
@@ -473,6 +487,17 @@ mod tests {
         assert!(is_consistent(&mut limiter));
         for n in 0..3000 {
             assert_eq!(limiter.allow(1, v4(n), later), n % 3 != 0);
+        }
+        assert!(is_consistent(&mut limiter));
+    }
+
+    #[test]
+    fn new_sources_make_room_for_themselves() {
+        let mut limiter = limiter(2048);
+        // 20 new ones per millisecond: at any time, 1000 of them are not as good as new.
+        for n in 0..20_000 {
+            let now = NOW + u64::from(n) * MS / 20;
+            assert!(limiter.allow(1, v4(n), now));
         }
         assert!(is_consistent(&mut limiter));
     }
