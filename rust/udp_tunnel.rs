@@ -8,14 +8,19 @@
 //!
 //! A kernel socket holds no reference to its network namespace (one in the other direction exists
 //! through the device, so neither would ever go). Therefore sockets must be closed in the
-//! namespace's exit hook at the latest: see [`netns`](crate::netns). Sending into a namespace that
-//! is going already fails with `ENONET`.
+//! namespace's exit hook, [`PernetHandler::exit_rtnl`](crate::netns::PernetHandler), at the latest;
+//! without a registered hook none can be opened. One that is dropped later is leaked with a
+//! warning, for closing it would touch what is gone. Sending into a namespace that is going fails
+//! with `ENONET`.
 
 use crate::{
     bindings,
     dst_cache::DstCache,
     netdevice::NetDevice,
-    netns::Net,
+    netns::{
+        Net,
+        WeakNet, //
+    },
     rcu::{
         RcuArc,
         RcuObject, //
@@ -33,6 +38,7 @@ use crate::{
 };
 use core::{
     ffi::c_int,
+    mem::ManuallyDrop,
     ptr::{
         self,
         NonNull, //
@@ -74,7 +80,8 @@ pub fn ipv6_enabled() -> bool {
 pub struct UdpSocket<T: UdpReceiver> {
     sk: NonNull<bindings::sock>,
     port: u16,
-    _ctx: RcuArc<T>,
+    net: WeakNet,
+    ctx: ManuallyDrop<RcuArc<T>>,
 }
 
 // SAFETY: Sockets are bound to no context.
@@ -87,6 +94,7 @@ impl<T: UdpReceiver> UdpSocket<T> {
     pub fn open(net: &Net, family: L3, port: u16, ctx: RcuArc<T>) -> Result<Self> {
         // The lowest three bits of a socket's user data are flags of the kernel's.
         const { assert!(align_of::<T>() >= 8) };
+        let weak = WeakNet::new(net)?;
         let mut sk = ptr::null_mut();
         // SAFETY: The namespace is alive while borrowed. The callback fits the user data, which
         // lives until a grace period after the socket was closed.
@@ -107,7 +115,8 @@ impl<T: UdpReceiver> UdpSocket<T> {
         Ok(Self {
             sk,
             port,
-            _ctx: ctx,
+            net: weak,
+            ctx: ManuallyDrop::new(ctx),
         })
     }
 
@@ -120,10 +129,21 @@ impl<T: UdpReceiver> UdpSocket<T> {
 
 impl<T: UdpReceiver> Drop for UdpSocket<T> {
     fn drop(&mut self) {
-        // SAFETY: Ours and open by the type invariants. This clears the user data; callbacks that
-        // read it before run under RCU, and the receiver outlives them, for its memory is freed by
-        // RCU after `ctx` is dropped.
-        unsafe { bindings::udp_tunnel_close(self.sk.as_ptr()) }
+        // SAFETY: The socket keeps the memory of its namespace, if no more of it.
+        let net = unsafe { Net::from_raw(bindings::sk_net(self.sk.as_ptr()).cast()) };
+        // While there is a user, there is no exit hook. With none left, the caller may be that hook.
+        let user = self.net.get();
+        if user.is_none() && !self.net.is(net) {
+            pr_warn!("UDP socket outlived its network namespace\n");
+            return;
+        }
+        // SAFETY: Ours and open by the type invariants, and the namespace has not been torn down.
+        // This clears the user data; callbacks that read it before run under RCU, and the receiver
+        // outlives them, for its memory is freed by RCU after `ctx` is dropped, which happens once.
+        unsafe {
+            bindings::udp_tunnel_close(self.sk.as_ptr());
+            ManuallyDrop::drop(&mut self.ctx);
+        }
     }
 }
 

@@ -65,6 +65,11 @@ __be16 wg_helper_sk_source_port(const struct sock *sk)
 	return inet_sk(sk)->inet_sport;
 }
 
+struct net *wg_helper_sk_net(const struct sock *sk)
+{
+	return sock_net(sk);
+}
+
 /* Whether the namespace of @sk is not going yet. Then, under RCU, it stays. */
 bool wg_helper_sk_net_alive(const struct sock *sk)
 {
