@@ -475,7 +475,8 @@ impl<P: RcuObject> Store<P> {
         }
     }
 
-    /// Lets chunks go that are not in use, unless it looks as if they soon would be again.
+    /// Lets chunks go that are not in use, but for one that could soon be wanted again: enough room
+    /// must remain for some growth, unless the chunk is larger than any that would be added then.
     fn shrink(&mut self) {
         // The latest ones first, which tend to be the largest.
         for i in (0..self.pools.len()).rev() {
@@ -486,7 +487,8 @@ impl<P: RcuObject> Store<P> {
             let Some(size) = unused else {
                 continue;
             };
-            if self.capacity - self.used - size >= size / 2 {
+            let room = self.capacity - self.used - size;
+            if room >= self.used / 8 || size > 2 * self.used {
                 self.capacity -= size;
                 // INVARIANT: Both go.
                 self.arena.chunks[i + 1].swap(None);
