@@ -8,7 +8,10 @@
 
 use std::{
     cell::Cell,
-    ops::{Deref, DerefMut},
+    ops::{
+        Deref,
+        DerefMut, //
+    }, //
 };
 
 /// The allocation failed.

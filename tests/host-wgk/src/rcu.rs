@@ -18,18 +18,32 @@
 //!
 //! Differences from the kernel's: [`RcuRef`] is `Clone`, not `Copy`; there is no `pin_init`.
 
-use crate::alloc::{self, AllocError, Flags};
+use crate::alloc::{
+    self,
+    AllocError,
+    Flags, //
+};
 use std::{
     cell::RefCell,
-    collections::{BTreeSet, VecDeque},
+    collections::{
+        BTreeSet,
+        VecDeque, //
+    },
     marker::PhantomData,
     ops::Deref,
     ptr,
     sync::{
-        atomic::{AtomicUsize, Ordering::SeqCst},
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{
+            AtomicUsize,
+            Ordering::SeqCst, //
+        },
+        Arc,
+        Condvar,
+        Mutex,
+        MutexGuard,
+        PoisonError, //
     },
-    thread,
+    thread, //
 };
 
 /// Locks `m`; a test that panicked does not take the others with it.
