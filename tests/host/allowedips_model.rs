@@ -1,0 +1,519 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The tries against the plainest model, a list that is searched from end to end; failing
+//! allocations; memory; and readers that run while a writer changes everything around them.
+
+use proptest::prelude::*;
+use std::{
+    net::{
+        IpAddr,
+        Ipv4Addr,
+        Ipv6Addr, //
+    },
+    sync::atomic::{
+        AtomicBool,
+        AtomicUsize,
+        Ordering::SeqCst, //
+    },
+    thread, //
+};
+use wgk::{
+    alloc::{
+        FailNext,
+        GFP_KERNEL, //
+    },
+    rcu::{
+        read_lock,
+        Domain,
+        Guard,
+        RcuArc,
+        RcuObject, //
+    }, //
+};
+use wireguard_rs_core::allowedips::{
+    AllowedIps,
+    HasPrefixes,
+    PrefixList,
+    Usage,
+    Writer, //
+};
+
+struct Peer {
+    id: usize,
+    prefixes: PrefixList,
+}
+
+impl RcuObject for Peer {}
+
+impl HasPrefixes for Peer {
+    fn prefixes(&self) -> &PrefixList {
+        &self.prefixes
+    }
+}
+
+fn peer(id: usize) -> RcuArc<Peer> {
+    let prefixes = PrefixList::new();
+    RcuArc::new(Peer { id, prefixes }, GFP_KERNEL).unwrap()
+}
+
+/// The first `cidr` bits of an address.
+fn masked(addr: IpAddr, cidr: u8) -> IpAddr {
+    match addr {
+        IpAddr::V4(a) => {
+            let host = u32::MAX.checked_shr(cidr.into()).unwrap_or(0);
+            IpAddr::V4(Ipv4Addr::from_bits(a.to_bits() & !host))
+        }
+        IpAddr::V6(a) => {
+            let host = u128::MAX.checked_shr(cidr.into()).unwrap_or(0);
+            IpAddr::V6(Ipv6Addr::from_bits(a.to_bits() & !host))
+        }
+    }
+}
+
+/// Each peer's prefixes in the order in which they became its own.
+struct Model(Vec<Vec<(IpAddr, u8)>>);
+
+impl Model {
+    fn insert(&mut self, peer: usize, addr: IpAddr, cidr: u8) {
+        let prefix = (masked(addr, cidr), cidr);
+        for list in &mut self.0 {
+            list.retain(|p| *p != prefix);
+        }
+        self.0[peer].push(prefix);
+    }
+
+    fn remove(&mut self, peer: usize, addr: IpAddr, cidr: u8) -> bool {
+        let before = self.0[peer].len();
+        self.0[peer].retain(|p| *p != (masked(addr, cidr), cidr));
+        self.0[peer].len() != before
+    }
+
+    fn lookup(&self, addr: IpAddr) -> Option<usize> {
+        (0..self.0.len())
+            .flat_map(|peer| {
+                self.0[peer]
+                    .iter()
+                    .map(move |(net, cidr)| (peer, net, cidr))
+            })
+            .filter(|(_, net, cidr)| masked(addr, **cidr) == **net)
+            .max_by_key(|(_, _, cidr)| **cidr)
+            .map(|(peer, _, _)| peer)
+    }
+}
+
+const PEERS: usize = 6;
+
+#[derive(Clone, Copy, Debug)]
+enum Op {
+    Insert(usize, IpAddr, u8),
+    /// With allocations failing after some.
+    InsertShort(usize, IpAddr, u8, u64),
+    /// Somebody's prefix, the i-th, by whom it belongs to and by another one.
+    Remove(usize, usize),
+    RemoveAny(usize, IpAddr, u8),
+    Move(usize, usize),
+    RemoveByPeer(usize),
+    RemoveAll,
+    Lookup(IpAddr),
+    /// A reader comes, or the oldest one goes.
+    Reader(bool),
+}
+
+/// Addresses with few different bits, so that prefixes cover, meet and part all the time.
+fn addr() -> impl Strategy<Value = IpAddr> {
+    prop_oneof![
+        any::<u32>().prop_map(|x| IpAddr::V4(Ipv4Addr::from_bits(x))),
+        (0u32..64, 0u32..27).prop_map(|(x, s)| IpAddr::V4(Ipv4Addr::from_bits(x << s))),
+        any::<u128>().prop_map(|x| IpAddr::V6(Ipv6Addr::from_bits(x))),
+        (0u128..64, 0u32..123).prop_map(|(x, s)| IpAddr::V6(Ipv6Addr::from_bits(x << s))),
+        (0u128..16, 58u32..66).prop_map(|(x, s)| IpAddr::V6(Ipv6Addr::from_bits(x << s))),
+    ]
+}
+
+fn prefix() -> impl Strategy<Value = (IpAddr, u8)> {
+    (addr(), any::<u8>(), prop::bool::weighted(0.2)).prop_map(|(addr, cidr, whole)| {
+        let width = if addr.is_ipv4() { 32 } else { 128 };
+        (addr, if whole { width } else { cidr % (width + 1) })
+    })
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let who = 0..PEERS;
+    prop_oneof![
+        24 => (who.clone(), prefix()).prop_map(|(p, (a, c))| Op::Insert(p, a, c)),
+        3 => (who.clone(), prefix(), 0u64..4).prop_map(|(p, (a, c), n)| Op::InsertShort(p, a, c, n)),
+        12 => (who.clone(), any::<usize>()).prop_map(|(p, i)| Op::Remove(p, i)),
+        2 => (who.clone(), prefix()).prop_map(|(p, (a, c))| Op::RemoveAny(p, a, c)),
+        6 => (who.clone(), any::<usize>()).prop_map(|(p, i)| Op::Move(p, i)),
+        1 => who.prop_map(Op::RemoveByPeer),
+        20 => addr().prop_map(Op::Lookup),
+        2 => any::<bool>().prop_map(Op::Reader),
+    ]
+}
+
+/// What is under test.
+struct Tries {
+    ips: AllowedIps<Peer>,
+    writer: Writer<Peer>,
+    peers: Vec<RcuArc<Peer>>,
+}
+
+impl Tries {
+    fn new() -> Self {
+        let (ips, writer) = AllowedIps::new();
+        Self {
+            ips,
+            writer,
+            peers: (0..PEERS).map(peer).collect(),
+        }
+    }
+
+    fn insert(&mut self, who: usize, addr: IpAddr, cidr: u8) -> bool {
+        self.ips
+            .insert(&mut self.writer, addr, cidr, &self.peers[who])
+            .is_ok()
+    }
+
+    fn lookup(&self, addr: IpAddr, guard: &Guard) -> Option<usize> {
+        self.ips.lookup(addr, guard).map(|peer| peer.id)
+    }
+
+    fn list(&self, who: usize) -> Vec<(IpAddr, u8)> {
+        self.ips
+            .prefixes(&self.writer, &self.peers[who], None)
+            .map(|(addr, cidr, _)| (addr, cidr))
+            .collect()
+    }
+
+    /// Everything that can be seen agrees with the model.
+    fn check(&self, model: &Model) -> Result<(), TestCaseError> {
+        prop_assert_eq!(self.ips.audit(&self.writer), Ok(()));
+        let mut sum = 0;
+        for (who, want) in model.0.iter().enumerate() {
+            prop_assert_eq!(&self.list(who), want);
+            sum += want.len();
+            // Each is found at its own address, if no longer one of another peer is there.
+            for (addr, _) in want {
+                prop_assert_eq!(self.lookup(*addr, &read_lock()), model.lookup(*addr));
+            }
+        }
+        let usage = self.writer.usage();
+        prop_assert_eq!(usage.prefixes, sum);
+        prop_assert!(usage.nodes <= 2 * sum, "{:?}", usage);
+        Ok(())
+    }
+}
+
+/// The `i`-th prefix of all, and whose it is.
+fn nth(model: &Model, i: usize) -> Option<(usize, IpAddr, u8)> {
+    let all: Vec<_> = (0..PEERS)
+        .flat_map(|p| model.0[p].iter().map(move |(a, c)| (p, *a, *c)))
+        .collect();
+    (!all.is_empty()).then(|| all[i % all.len()])
+}
+
+fn run(ops: &[Op]) -> Result<(), TestCaseError> {
+    let domain = Domain::new();
+    let _in = domain.enter();
+    let mut readers: Vec<Guard> = vec![];
+    let mut tries = Tries::new();
+    let mut model = Model(vec![vec![]; PEERS]);
+
+    for (i, op) in ops.iter().enumerate() {
+        let seq = tries.writer.seq();
+        match *op {
+            Op::Insert(who, addr, cidr) => {
+                prop_assert!(tries.insert(who, addr, cidr));
+                model.insert(who, addr, cidr);
+                prop_assert!(tries.writer.seq() > seq);
+            }
+            Op::InsertShort(who, addr, cidr, left) => {
+                let fail = FailNext::after(left);
+                let done = tries.insert(who, addr, cidr);
+                drop(fail);
+                if done {
+                    model.insert(who, addr, cidr);
+                }
+                tries.check(&model)?;
+            }
+            Op::Remove(other, i) => {
+                if let Some((who, addr, cidr)) = nth(&model, i) {
+                    let Tries { ips, writer, peers } = &mut tries;
+                    prop_assert_eq!(
+                        ips.remove(writer, addr, cidr, &peers[other]),
+                        model.remove(other, addr, cidr)
+                    );
+                    prop_assert_eq!(
+                        ips.remove(writer, addr, cidr, &peers[who]),
+                        model.remove(who, addr, cidr)
+                    );
+                    prop_assert!(tries.writer.seq() > seq);
+                }
+            }
+            Op::RemoveAny(who, addr, cidr) => {
+                let Tries { ips, writer, peers } = &mut tries;
+                prop_assert_eq!(
+                    ips.remove(writer, addr, cidr, &peers[who]),
+                    model.remove(who, addr, cidr)
+                );
+            }
+            Op::Move(to, i) => {
+                if let Some((_, addr, cidr)) = nth(&model, i) {
+                    // Takes no memory.
+                    let _fail = FailNext::after(0);
+                    prop_assert!(tries.insert(to, addr, cidr));
+                    model.insert(to, addr, cidr);
+                }
+            }
+            Op::RemoveByPeer(who) => {
+                let Tries { ips, writer, peers } = &mut tries;
+                ips.remove_by_peer(writer, &peers[who]);
+                model.0[who].clear();
+                // Nothing is left that could keep the peer.
+                prop_assert_eq!(RcuArc::count(&peers[who]), 1);
+            }
+            Op::RemoveAll => {
+                tries.ips.remove_all(&mut tries.writer);
+                model.0.iter_mut().for_each(Vec::clear);
+            }
+            Op::Lookup(addr) => {
+                prop_assert_eq!(tries.lookup(addr, &read_lock()), model.lookup(addr));
+            }
+            Op::Reader(true) => readers.push(read_lock()),
+            Op::Reader(false) if readers.is_empty() => {}
+            Op::Reader(false) => drop(readers.remove(0)),
+        }
+        if i % 32 == 0 || matches!(op, Op::RemoveByPeer(_) | Op::RemoveAll) {
+            tries.check(&model)?;
+        }
+        if model.0.iter().all(Vec::is_empty) {
+            prop_assert_eq!(tries.writer.usage(), Usage::default());
+            if readers.is_empty() {
+                // Only the peers are left.
+                prop_assert_eq!(domain.alive(), PEERS);
+            }
+        }
+    }
+    tries.check(&model)?;
+    readers.clear();
+    tries.writer.reclaim();
+    tries.writer.reclaim();
+    // All slots are in use or free, and there are not many more than needed.
+    let usage = tries.writer.usage();
+    prop_assert_eq!(usage.waiting, 0);
+    tries.ips.remove_all(&mut tries.writer);
+    prop_assert_eq!(domain.alive(), PEERS);
+    drop(tries);
+    prop_assert_eq!(domain.alive(), 0);
+    Ok(())
+}
+
+proptest! {
+    // 150 000 operations and more.
+    #![proptest_config(ProptestConfig { cases: 256, max_shrink_iters: 20_000, ..Default::default() })]
+
+    #[test]
+    fn same_as_a_list(ops in prop::collection::vec(op(), 200..900)) {
+        run(&ops)?;
+    }
+
+    #[test]
+    fn all_at_once(
+        ops in prop::collection::vec(prop_oneof![30 => op(), 1 => Just(Op::RemoveAll)], 1..200),
+    ) {
+        run(&ops)?;
+    }
+}
+
+/// Memory follows the number of prefixes, up and down.
+#[test]
+fn memory_comes_and_goes() {
+    let domain = Domain::new();
+    let _in = domain.enter();
+    let mut tries = Tries::new();
+    let addr = |i: u32| IpAddr::V4(Ipv4Addr::from_bits(i.wrapping_mul(0x9e37_79b9)));
+    const N: u32 = 50_000;
+    for i in 0..N {
+        assert!(tries.insert(i as usize % PEERS, addr(i), 32));
+    }
+    assert_eq!(tries.ips.audit(&tries.writer), Ok(()));
+    let full = tries.writer.usage();
+    // A node per prefix, and one where two part.
+    assert_eq!((full.prefixes, full.nodes), (50_000, 99_999));
+    assert!(full.capacity < full.nodes * 3 / 2, "{full:?}");
+    // Peer by peer; what is left does not keep everything.
+    for who in 0..PEERS - 1 {
+        let Tries { ips, writer, peers } = &mut tries;
+        ips.remove_by_peer(writer, &peers[who]);
+        assert_eq!(ips.audit(writer), Ok(()));
+    }
+    tries.writer.reclaim();
+    tries.writer.reclaim();
+    let rest = tries.writer.usage();
+    assert_eq!((rest.prefixes, rest.nodes), (8333, 16_665));
+    assert_eq!(rest.waiting, 0);
+    for i in (0..N).filter(|i| *i as usize % PEERS == PEERS - 1) {
+        assert_eq!(tries.lookup(addr(i), &read_lock()), Some(PEERS - 1));
+    }
+    let Tries { ips, writer, peers } = &mut tries;
+    ips.remove_by_peer(writer, &peers[PEERS - 1]);
+    assert_eq!(writer.usage(), Usage::default());
+    assert_eq!(domain.alive(), PEERS);
+}
+
+/// A chunk that is not used any more goes while the rest stays.
+#[test]
+fn unused_chunks_go() {
+    let domain = Domain::new();
+    let _in = domain.enter();
+    let mut tries = Tries::new();
+    let addr = |i: u32| IpAddr::V6(Ipv6Addr::from_bits(u128::from(i) << 80));
+    for i in 0..10_000 {
+        assert!(tries.insert(usize::from(i >= 100), addr(i), 48));
+    }
+    let (full, chunks) = (tries.writer.usage(), domain.alive());
+    let Tries { ips, writer, peers } = &mut tries;
+    ips.remove_by_peer(writer, &peers[1]);
+    writer.reclaim();
+    writer.reclaim();
+    assert_eq!(ips.audit(writer), Ok(()));
+    let rest = writer.usage();
+    assert!(rest.capacity * 10 < full.capacity, "{rest:?} of {full:?}");
+    assert!(domain.alive() < chunks);
+    // And come again where others were.
+    for i in 100..10_000 {
+        assert!(tries.insert(2, addr(i), 48));
+    }
+    assert_eq!(tries.ips.audit(&tries.writer), Ok(()));
+}
+
+/// Slots are not used again while a reader might be at them.
+#[test]
+fn a_reader_keeps_slots_from_reuse() {
+    let domain = Domain::new();
+    let _in = domain.enter();
+    let mut tries = Tries::new();
+    let base = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 0));
+    assert!(tries.insert(0, base, 24));
+    let reader = read_lock();
+    for i in 0..1000u32 {
+        let addr = IpAddr::V4(Ipv4Addr::from_bits(i << 20));
+        assert!(tries.insert(1, addr, 32));
+        let Tries { ips, writer, peers } = &mut tries;
+        assert!(ips.remove(writer, addr, 32, &peers[1]));
+    }
+    let usage = tries.writer.usage();
+    assert!(usage.waiting >= 1000, "{usage:?}");
+    drop(reader);
+    tries.writer.reclaim();
+    tries.writer.reclaim();
+    assert_eq!(tries.writer.usage().waiting, 0);
+    assert_eq!(tries.ips.audit(&tries.writer), Ok(()));
+}
+
+/// What never changes is found at all times; and nobody gets what was never theirs.
+#[test]
+fn readers_beside_a_writer() {
+    const STABLE: u32 = 64;
+    const BLOCKS: u32 = 512;
+    let domain = Domain::new();
+    let _in = domain.enter();
+    let mut tries = Tries::new();
+    // Peer 0 has all of 10/8, peer 1 some addresses in it; these stay. Block `k` of 16 addresses
+    // belongs to peer 2 + k % 4, sometimes.
+    let stable = |i: u32| Ipv4Addr::from_bits((10 << 24) | (i << 17) | 7);
+    let block = |k: u32| Ipv4Addr::from_bits((10 << 24) | (k << 14));
+    let of_block = |k: u32| 2 + k as usize % (PEERS - 2);
+    assert!(tries.insert(0, IpAddr::V4(Ipv4Addr::new(10, 0, 0, 0)), 8));
+    for i in 0..STABLE {
+        assert!(tries.insert(1, IpAddr::V4(stable(i)), 32));
+    }
+    let Tries { ips, writer, peers } = &mut tries;
+    let (done, looks) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let churned = AtomicUsize::new(0);
+    thread::scope(|s| {
+        for reader in 0..3u32 {
+            let (ips, domain, done, looks, churned) = (&*ips, &domain, &done, &looks, &churned);
+            s.spawn(move || {
+                let _in = domain.enter();
+                let mut x = reader;
+                while !done.load(SeqCst) {
+                    let guard = read_lock();
+                    for _ in 0..8 {
+                        x = x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                        let i = (x >> 8) % STABLE;
+                        let found = ips.lookup(IpAddr::V4(stable(i)), &guard);
+                        assert_eq!(found.map(|p| p.id), Some(1), "lost a prefix");
+
+                        let k = (x >> 10) % BLOCKS;
+                        let addr = Ipv4Addr::from_bits(block(k).to_bits() | 9);
+                        let found = ips.lookup(IpAddr::V4(addr), &guard).map(|p| p.id);
+                        assert!(
+                            found == Some(0) || found == Some(of_block(k)),
+                            "{found:?} has block {k}"
+                        );
+                        churned.fetch_add(usize::from(found != Some(0)), SeqCst);
+                        looks.fetch_add(2, SeqCst);
+                    }
+                }
+            });
+        }
+        let mut x = 1u32;
+        let mut changes = 0;
+        while changes < 20_000 || looks.load(SeqCst) < 20_000 {
+            changes += 1;
+            x = x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let k = (x >> 10) % BLOCKS;
+            let (addr, peer) = (IpAddr::V4(block(k)), &peers[of_block(k)]);
+            if x >> 31 == 0 {
+                ips.insert(writer, addr, 28, peer).unwrap();
+            } else {
+                ips.remove(writer, addr, 28, peer);
+            }
+            if changes % 1000 == 0 {
+                ips.remove_by_peer(writer, &peers[2 + changes / 1000 % 4]);
+            }
+        }
+        done.store(true, SeqCst);
+    });
+    assert!(churned.load(SeqCst) > 100);
+    assert_eq!(ips.audit(writer), Ok(()));
+    ips.remove_all(writer);
+    wgk::rcu::barrier();
+    assert_eq!(domain.alive(), PEERS);
+}
+
+/// Taking everything away at once gives nobody what was another's.
+#[test]
+fn readers_beside_remove_all() {
+    let domain = Domain::new();
+    let _in = domain.enter();
+    let mut tries = Tries::new();
+    let Tries { ips, writer, peers } = &mut tries;
+    let done = AtomicBool::new(false);
+    let addr = IpAddr::V6(Ipv6Addr::from_bits((0xfd << 120) | 5));
+    thread::scope(|s| {
+        for _ in 0..2 {
+            let (ips, domain, done) = (&*ips, &domain, &done);
+            s.spawn(move || {
+                let _in = domain.enter();
+                while !done.load(SeqCst) {
+                    let guard = read_lock();
+                    let found = ips.lookup(addr, &guard).map(|p| p.id);
+                    assert!(matches!(found, None | Some(3)), "{found:?}");
+                }
+            });
+        }
+        for _ in 0..3000 {
+            // The longest one first, so that it is the answer from the start.
+            ips.insert(writer, addr, 128, &peers[3]).unwrap();
+            for cidr in [64, 32, 8, 0] {
+                ips.insert(writer, addr, cidr, &peers[0]).unwrap();
+            }
+            ips.remove_all(writer);
+        }
+        done.store(true, SeqCst);
+    });
+    wgk::rcu::barrier();
+    assert_eq!(domain.alive(), PEERS);
+}
