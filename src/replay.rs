@@ -92,12 +92,14 @@ impl ReplayWindow {
 
     /// The greatest counter that was accepted.
     #[inline]
+    #[allow(dead_code, reason = "for tests and diagnostics")]
     pub const fn greatest(&self) -> Option<u64> {
         self.next.checked_sub(1)
     }
 
     /// Whether the key has received as many messages as a key may: its owner stops using it.
     #[inline]
+    #[allow(dead_code, reason = "`accept` knows as well")]
     pub const fn exhausted(&self) -> bool {
         self.next >= REJECT_AFTER_MESSAGES
     }

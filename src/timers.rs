@@ -210,14 +210,10 @@ impl Timers {
         self.set(ZERO_KEY_MATERIAL, now, ZERO_KEYS_AFTER_NS);
     }
 
-    /// The keys are forgotten now, in another way: nothing is left for the timer to do.
-    pub fn cancel_zero_key_material(&mut self) {
-        self.clear(ZERO_KEY_MATERIAL);
-    }
-
     /// Whether the receiver has asked for a new handshake shortly before the key expires, and none
     /// was completed since.
     #[inline]
+    #[allow(dead_code, reason = "the setter tells, too")]
     pub const fn lastminute_handshake_sent(&self) -> bool {
         self.sent_lastminute_handshake
     }
