@@ -310,6 +310,11 @@ impl Device {
         }
     }
 
+    /// Gives back what being under load took. By now every bucket would be full again.
+    pub(crate) fn end_of_load(&self) {
+        *self.rate_limiter.lock() = None;
+    }
+
     /// A cookie reply to the handshake message with this MAC1 from `to`.
     pub(crate) fn make_cookie_reply(
         &self,

@@ -244,7 +244,8 @@ impl NapiSet {
 
     /// Puts `peer` on its instance's list, unless it is there, and has the instance polled.
     fn schedule(&self, peer: RcuArc<Peer>) {
-        let Some(instance) = self.0.get((peer.id % self.0.len() as u64) as usize) else {
+        let number = peer.id.checked_rem(self.0.len() as u64);
+        let Some(instance) = number.and_then(|n| self.0.get(n as usize)) else {
             return;
         };
         if instance.ctx.scheduled.push(peer) {

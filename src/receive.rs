@@ -274,7 +274,7 @@ fn deliver_one(
     }
     // Cryptokey routing: the sender must be the peer that packets to this address would go to.
     let routed = device.allowed_ips.lookup(inner.src, &guard);
-    if !routed.is_some_and(|r| r.id == peer.id) {
+    if routed.is_none_or(|r| r.id != peer.id) {
         wgk::net_dbg_ratelimited!(
             "{}: Packet has unallowed src IP ({}) from peer {} ({})\n",
             dev.name(),
@@ -327,6 +327,7 @@ fn under_load(device: &Device, queued: usize, now_ns: u64) -> bool {
     }
     if expired(last, UNDER_LOAD_LINGER_NS, now_ns) {
         device.last_under_load_ns.store(0, Relaxed);
+        device.end_of_load();
         return false;
     }
     true
