@@ -18,6 +18,11 @@
 //!
 //! When the last prefix goes so does the whole arena; an interface without prefixes has none.
 
+#![allow(
+    unreachable_pub,
+    reason = "public in the host library, whose tests are other crates"
+)]
+
 mod arena;
 mod prefix;
 mod trie;

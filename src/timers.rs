@@ -23,6 +23,11 @@
 //! still during suspend is right, as for jiffies in the C driver: keys that got too old meanwhile
 //! are found by their birthdate.
 
+#![allow(
+    unreachable_pub,
+    reason = "public in the host library, whose tests are other crates"
+)]
+
 use crate::messages::{
     KEEPALIVE_TIMEOUT_NS,
     MAX_TIMER_HANDSHAKES,
@@ -208,6 +213,11 @@ impl Timers {
     /// A session was derived: before sending a response, after receiving one.
     pub fn session_derived(&mut self, now: u64) {
         self.set(ZERO_KEY_MATERIAL, now, ZERO_KEYS_AFTER_NS);
+    }
+
+    /// The keys are forgotten now, in another way: nothing is left for the timer to do.
+    pub fn cancel_zero_key_material(&mut self) {
+        self.clear(ZERO_KEY_MATERIAL);
     }
 
     /// Whether the receiver has asked for a new handshake shortly before the key expires, and none

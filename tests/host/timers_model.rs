@@ -31,6 +31,7 @@ enum Event {
     Begun(bool),
     Complete,
     Derived,
+    Forgotten,
     Lastminute,
     Stop,
     Start,
@@ -51,6 +52,7 @@ fn event() -> impl Strategy<Value = Event> {
         1 => any::<bool>().prop_map(Event::Begun),
         1 => Just(Event::Complete),
         1 => Just(Event::Derived),
+        1 => Just(Event::Forgotten),
         1 => Just(Event::Lastminute),
         1 => Just(Event::Stop),
         3 => Just(Event::Start),
@@ -106,6 +108,7 @@ impl Model {
             }
             // §6.3: three times REJECT_AFTER_TIME.
             Event::Derived if self.up => self.zero = Some(now + 3 * 180 * S),
+            Event::Forgotten => self.zero = None,
             Event::Lastminute => self.lastminute = true,
             Event::Stop => {
                 *self = Self {
@@ -202,6 +205,7 @@ impl Driver {
             Event::Begun(is_retry) => t.handshake_begun(is_retry),
             Event::Complete => t.handshake_complete(),
             Event::Derived => t.session_derived(now),
+            Event::Forgotten => t.cancel_zero_key_material(),
             Event::Lastminute => {
                 let sent = t.lastminute_handshake_sent();
                 assert_eq!(t.begin_lastminute_handshake(), !sent);
