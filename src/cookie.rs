@@ -93,8 +93,7 @@ struct CookieSecret {
 /// match checker.read().mac_state(packet, source, under_load, now) { … make_reply() … }
 /// ```
 ///
-/// There is no order between the calls that would be unsafe: without a fresh secret no cookie is
-/// valid and none is made.
+/// Any order of the calls will do: without a fresh secret no cookie is valid and none is made.
 pub struct Checker {
     keys: Option<DeviceKeys>,
     secret: Option<CookieSecret>,
