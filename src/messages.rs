@@ -25,8 +25,6 @@ use zerocopy_derive::{
 
 /// Length of a Curve25519 public key in bytes.
 pub const PUBLIC_KEY_LEN: usize = 32;
-/// Length of a symmetric key, the pre-shared one included, in bytes.
-pub const SYMMETRIC_KEY_LEN: usize = 32;
 /// Length of a Poly1305 tag in bytes.
 pub const AUTHTAG_LEN: usize = 16;
 /// Length of a TAI64N timestamp in bytes.
@@ -88,9 +86,6 @@ pub const MAX_QUEUED_PACKETS: usize = 1024;
 pub const MESSAGE_PADDING_MULTIPLE: usize = 16;
 /// Length of a data message without payload (a keepalive), hence the shortest one.
 pub const MESSAGE_MINIMUM_LENGTH: usize = data_len(0);
-/// Room that a packet should have before its data, so that encrypting it needs no copy: header,
-/// UDP, IPv6 (or IPv4) and what the layers below usually want (`NET_SKB_PAD`).
-pub const DATA_PACKET_HEAD_ROOM: usize = size_of::<DataHeader>() + 8 + 40 + 64;
 /// Traffic class of handshake messages: DSCP AF41, ECN 00.
 pub const HANDSHAKE_DSCP: u8 = 0x88;
 
@@ -142,13 +137,6 @@ pub struct Initiation {
     pub macs: Macs,
 }
 
-impl Initiation {
-    /// Index under which the initiator wants to be answered.
-    pub const fn sender_index(&self) -> u32 {
-        self.sender_index.get()
-    }
-}
-
 /// Second handshake message (§5.4.3), 92 bytes.
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned, Clone)]
 #[repr(C)]
@@ -167,18 +155,6 @@ pub struct Response {
     pub macs: Macs,
 }
 
-impl Response {
-    /// Index under which the responder wants data messages.
-    pub const fn sender_index(&self) -> u32 {
-        self.sender_index.get()
-    }
-
-    /// The initiation's `sender_index`.
-    pub const fn receiver_index(&self) -> u32 {
-        self.receiver_index.get()
-    }
-}
-
 /// Answer of a loaded device to a handshake message without valid MAC2 (§5.4.7), 64 bytes.
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned, Clone)]
 #[repr(C)]
@@ -193,13 +169,6 @@ pub struct CookieReply {
     pub encrypted_cookie: [u8; COOKIE_LEN + AUTHTAG_LEN],
 }
 
-impl CookieReply {
-    /// `sender_index` of the message that is answered.
-    pub const fn receiver_index(&self) -> u32 {
-        self.receiver_index.get()
-    }
-}
-
 /// Start of a data message (§5.4.6), 16 bytes; ciphertext and tag follow.
 #[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned, Clone)]
 #[repr(C)]
@@ -210,30 +179,6 @@ pub struct DataHeader {
     pub receiver_index: U32,
     /// Nonce.
     pub counter: U64,
-}
-
-impl DataHeader {
-    /// Length in bytes.
-    pub const LEN: usize = size_of::<Self>();
-
-    /// The header of a message to the session that the receiver knows as `receiver_index`.
-    pub const fn new(receiver_index: u32, counter: u64) -> Self {
-        Self {
-            kind: Kind::Data.word(),
-            receiver_index: U32::new(receiver_index),
-            counter: U64::new(counter),
-        }
-    }
-
-    /// Index that the receiver chose in the handshake.
-    pub const fn receiver_index(&self) -> u32 {
-        self.receiver_index.get()
-    }
-
-    /// Nonce.
-    pub const fn counter(&self) -> u64 {
-        self.counter.get()
-    }
 }
 
 /// Tells what the message is that starts with `head` and is `total_len` bytes long.

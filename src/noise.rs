@@ -219,37 +219,27 @@ impl StaticIdentity {
     }
 }
 
-/// How far a handshake is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum State {
+/// How far a handshake is, with what that state needs; leaving it wipes its secrets.
+enum Progress {
     /// None is going on.
     Zeroed,
     /// We sent an initiation.
-    CreatedInitiation,
-    /// We accepted an initiation.
-    ConsumedInitiation,
-    /// We answered one: ready for [`Handshake::begin_session`].
-    CreatedResponse,
-    /// Ours was answered: ready for [`Handshake::begin_session`].
-    ConsumedResponse,
-}
-
-/// [`State`] with what each needs; leaving one wipes its secrets.
-enum Progress {
-    Zeroed,
     CreatedInitiation {
         transcript: Transcript,
         ephemeral: Secret<32>,
     },
+    /// We accepted an initiation.
     ConsumedInitiation {
         transcript: Transcript,
         remote_ephemeral: [u8; 32],
         remote_index: u32,
     },
+    /// We answered one: ready for [`Handshake::begin_session`].
     CreatedResponse {
         chain: Secret<32>,
         remote_index: u32,
     },
+    /// Ours was answered: ready for [`Handshake::begin_session`].
     ConsumedResponse {
         chain: Secret<32>,
         remote_index: u32,
@@ -273,8 +263,6 @@ pub struct SessionKeys {
     pub receiving: Secret<32>,
     /// Index that our data messages carry.
     pub remote_index: u32,
-    /// Index that we chose for theirs: it now belongs to the session.
-    pub local_index: u32,
     /// Whether we sent the initiation.
     pub initiator: bool,
 }
@@ -285,7 +273,6 @@ pub struct SessionKeys {
 /// operations.
 pub struct Handshake {
     progress: Progress,
-    local_index: Option<u32>,
     remote_static: [u8; 32],
     psk: Secret<32>,
     /// `ss` with the identity of `static_static_generation`; zero if that product is.
@@ -302,7 +289,6 @@ impl Handshake {
     pub fn new(remote_static: [u8; 32], psk: Secret<32>) -> Self {
         Self {
             progress: Progress::Zeroed,
-            local_index: None,
             remote_static,
             psk,
             static_static: Secret::zero(),
@@ -310,11 +296,6 @@ impl Handshake {
             last_initiation_ns: 0,
             latest_timestamp: [0; TIMESTAMP_LEN],
         }
-    }
-
-    /// The peer's public key.
-    pub fn remote_static(&self) -> &[u8; 32] {
-        &self.remote_static
     }
 
     /// The pre-shared key, zero if there is none.
@@ -328,31 +309,10 @@ impl Handshake {
         self.psk = psk;
     }
 
-    /// How far it is.
-    pub fn state(&self) -> State {
-        match self.progress {
-            Progress::Zeroed => State::Zeroed,
-            Progress::CreatedInitiation { .. } => State::CreatedInitiation,
-            Progress::ConsumedInitiation { .. } => State::ConsumedInitiation,
-            Progress::CreatedResponse { .. } => State::CreatedResponse,
-            Progress::ConsumedResponse { .. } => State::ConsumedResponse,
-        }
-    }
-
-    /// The index under which the peer answers this handshake, if it has one.
-    ///
-    /// `create_*` replace it by the one they are given and [`Self::clear`] forgets it: the
-    /// caller then takes the old one out of the index table. [`Self::begin_session`] hands it
-    /// on to the session.
-    pub fn local_index(&self) -> Option<u32> {
-        self.local_index
-    }
-
-    /// Back to [`State::Zeroed`]: ephemeral secrets are wiped. Key, PSK and the timestamp that
-    /// guards against replays stay. Returns the index that is free now.
-    pub fn clear(&mut self) -> Option<u32> {
+    /// Gives up whatever handshake is going on: ephemeral secrets are wiped. Key, PSK and the
+    /// timestamp that guards against replays stay.
+    pub fn clear(&mut self) {
         self.progress = Progress::Zeroed;
-        self.local_index.take()
     }
 
     /// Diffie-Hellman of both static keys, from the cache if it is of this identity.
@@ -370,8 +330,8 @@ impl Handshake {
     /// The initiation to send (MACs zero), or `None` if the peer's key is of low order.
     ///
     /// `ephemeral` is 32 random bytes, `timestamp` that of [`crate::messages::tai64n`],
-    /// `sender_index` an index at which the response will find this handshake. Whatever
-    /// handshake was going on is given up.
+    /// `sender_index` an index at which the response will find this handshake; the index tables
+    /// are the caller's. Whatever handshake was going on is given up.
     pub fn create_initiation(
         &mut self,
         id: &StaticIdentity,
@@ -397,7 +357,6 @@ impl Handshake {
         // {timestamp}
         transcript.seal(&mut msg.encrypted_timestamp, &timestamp, &key)?;
 
-        self.local_index = Some(sender_index);
         self.progress = Progress::CreatedInitiation {
             transcript,
             ephemeral,
@@ -406,8 +365,7 @@ impl Handshake {
     }
 
     /// Accepts an initiation of this peer, unless it is a replay or comes too soon. `now_ns` is
-    /// boottime. Whatever handshake was going on is given up, but its index stays in use until
-    /// [`Self::create_response`].
+    /// boottime. Whatever handshake was going on is given up.
     pub fn commit_initiation(
         &mut self,
         initiation: AuthenticatedInitiation,
@@ -469,7 +427,6 @@ impl Handshake {
         // {}
         transcript.seal(&mut msg.encrypted_nothing, &[], &key)?;
 
-        self.local_index = Some(sender_index);
         self.progress = Progress::CreatedResponse {
             chain: transcript.chain,
             remote_index,
@@ -508,8 +465,9 @@ impl Handshake {
         true
     }
 
-    /// Derives the session's keys (§5.4.5), if the handshake is finished, and clears it. Its
-    /// index goes to the session. Allocate first: the keys are derived only once.
+    /// Derives the session's keys (§5.4.5), if the handshake is finished, and clears it. The
+    /// index that was given to `create_*` is the session's from now on. Allocate first: the keys
+    /// are derived only once.
     pub fn begin_session(&mut self) -> Option<SessionKeys> {
         let (chain, remote_index, initiator) = match &self.progress {
             Progress::CreatedResponse {
@@ -528,13 +486,11 @@ impl Handshake {
         } else {
             (second, first)
         };
-        // Some in both states that get here: `create_*` set it.
-        let local_index = self.clear()?;
+        self.clear();
         Some(SessionKeys {
             sending,
             receiving,
             remote_index,
-            local_index,
             initiator,
         })
     }
@@ -706,7 +662,7 @@ mod tests {
         /// All the steps with which the responder takes an initiation.
         fn accept(&mut self, msg: &Initiation) -> Option<Result<(), Rejected>> {
             let opened = open_initiation(msg, &self.id_b)?;
-            if opened.remote_static() != self.b.remote_static() {
+            if opened.remote_static() != &self.b.remote_static {
                 return None;
             }
             let ss = self.b.static_static(&self.id_b)?;
@@ -729,6 +685,28 @@ mod tests {
         fn later(&mut self) {
             self.now += 1_000_000_000;
             self.stamp[7] += 1;
+        }
+    }
+
+    /// How far a handshake is.
+    #[derive(PartialEq, Eq, Debug)]
+    enum State {
+        Zeroed,
+        CreatedInitiation,
+        ConsumedInitiation,
+        CreatedResponse,
+        ConsumedResponse,
+    }
+
+    impl Handshake {
+        fn state(&self) -> State {
+            match self.progress {
+                Progress::Zeroed => State::Zeroed,
+                Progress::CreatedInitiation { .. } => State::CreatedInitiation,
+                Progress::ConsumedInitiation { .. } => State::ConsumedInitiation,
+                Progress::CreatedResponse { .. } => State::CreatedResponse,
+                Progress::ConsumedResponse { .. } => State::ConsumedResponse,
+            }
         }
     }
 
@@ -770,11 +748,9 @@ mod tests {
         assert_eq!(msg.as_bytes()[8..116], INITIATION);
         assert_eq!(msg.as_bytes()[116..], [0; 32]);
         assert_eq!(pair.a.state(), State::CreatedInitiation);
-        assert_eq!(pair.a.local_index(), Some(0x0102_0304));
 
         assert_eq!(pair.accept(&msg), Some(Ok(())));
         assert_eq!(pair.b.state(), State::ConsumedInitiation);
-        assert_eq!(pair.b.local_index(), None);
 
         let msg = pair.respond().unwrap();
         let head = [2, 0, 0, 0, 0xd, 0xc, 0xb, 0xa, 4, 3, 2, 1];
@@ -782,7 +758,6 @@ mod tests {
         assert_eq!(msg.as_bytes()[12..60], response[..]);
         assert_eq!(msg.as_bytes()[60..], [0; 32]);
         assert_eq!(pair.b.state(), State::CreatedResponse);
-        assert_eq!(pair.b.local_index(), Some(0x0a0b_0c0d));
 
         assert!(pair.finish(&msg));
         assert_eq!(pair.a.state(), State::ConsumedResponse);
@@ -793,12 +768,10 @@ mod tests {
         assert_eq!(a.receiving.as_bytes(), second);
         assert!(agree(&a, &b));
         assert!(a.initiator && !b.initiator);
-        assert_eq!((a.local_index, a.remote_index), (0x0102_0304, 0x0a0b_0c0d));
-        assert_eq!((b.local_index, b.remote_index), (0x0a0b_0c0d, 0x0102_0304));
+        assert_eq!((a.remote_index, b.remote_index), (0x0a0b_0c0d, 0x0102_0304));
         // Once only.
         for handshake in [&mut pair.a, &mut pair.b] {
             assert_eq!(handshake.state(), State::Zeroed);
-            assert_eq!(handshake.local_index(), None);
             assert!(handshake.begin_session().is_none());
         }
     }
@@ -886,7 +859,7 @@ mod tests {
         // A rejected one changes nothing.
         assert_eq!(pair.b.state(), State::ConsumedInitiation);
         // Clearing forgets the handshake, not the timestamp.
-        assert_eq!(pair.b.clear(), None);
+        pair.b.clear();
         assert_eq!(pair.accept(&second), Some(Err(Rejected::Replay)));
         assert_eq!(pair.b.state(), State::Zeroed);
 
@@ -955,12 +928,11 @@ mod tests {
         assert!(again.is_some());
         assert!(!pair.a.commit_response(opened));
         assert_eq!(pair.a.state(), State::CreatedInitiation);
-        assert_eq!(pair.a.local_index(), Some(5));
         assert!(!pair.finish(&response));
 
         // The same when there is none at all.
         let opened = context.open(&response, &pair.id_a).unwrap();
-        assert_eq!(pair.a.clear(), Some(5));
+        pair.a.clear();
         assert!(!pair.a.commit_response(opened));
     }
 
@@ -977,10 +949,7 @@ mod tests {
         let ss = pair.a.static_static(&pair.id_a).unwrap();
         let authenticated = opened.authenticate(&ss).unwrap();
         assert_eq!(pair.a.commit_initiation(authenticated, NOW), Ok(()));
-        // The index stays taken until the response replaces it.
-        assert_eq!(pair.a.local_index(), Some(0x0102_0304));
         let response = pair.a.create_response(10, secret(0x35)).unwrap();
-        assert_eq!(pair.a.local_index(), Some(10));
         let context = pair.b.response_context().unwrap();
         let opened = context.open(&response, &pair.id_b).unwrap();
         assert!(pair.b.commit_response(opened));
@@ -1002,7 +971,6 @@ mod tests {
             let msg = handshake.create_initiation(&id, 1, secret(0x33), STAMP);
             assert!(msg.is_none());
             assert_eq!(handshake.state(), State::Zeroed);
-            assert_eq!(handshake.local_index(), None);
 
             let mut msg = Pair::without_psk().initiate();
             msg.ephemeral = low;

@@ -5,9 +5,9 @@
 //! [`PACKETS_PER_SECOND`] messages, and [`PACKETS_BURSTABLE`] at once. Only sources that proved
 //! their address (MAC2) get here, so an attacker cannot fill the table with invented ones.
 //!
-//! Meant for one instance behind a spinlock. [`RateLimiter::allow`] and
-//! [`RateLimiter::collect`] do not sleep: once in 64 new sources memory is allocated, with
-//! `GFP_ATOMIC`. [`RateLimiter::new`] sleeps. Times are boottime.
+//! Meant for one instance behind a lock. [`RateLimiter::allow`] does not sleep: once in 64 new
+//! sources memory is allocated, with `GFP_ATOMIC`. [`RateLimiter::new`] sleeps. The table gives
+//! no memory back by itself when the load ends: then drop it. Times are boottime.
 #![allow(
     unreachable_pub,
     reason = "public in the host library, whose tests are other crates"
@@ -45,8 +45,6 @@ const TOKEN_MAX: u64 = PACKET_COST * PACKETS_BURSTABLE;
 
 /// Entries per allocation: 2 KiB.
 const CHUNK: usize = 64;
-/// Entries that one call of [`RateLimiter::collect`] looks at.
-const COLLECT_BATCH: usize = 1024;
 /// Entries that each new source has looked at.
 const SWEEP_BATCH: usize = 2;
 /// End of a chain.
@@ -126,9 +124,7 @@ pub struct RateLimiter {
     heads: KVVec<u32>,
     chunks: KVVec<KVec<Entry>>,
     capacity: usize,
-    /// Where [`Self::collect`] goes on.
-    collected: usize,
-    /// Where the sweep by new sources goes on.
+    /// Where the sweep goes on.
     swept: usize,
 }
 
@@ -150,7 +146,6 @@ impl RateLimiter {
             heads,
             chunks,
             capacity: max_chunks * CHUNK,
-            collected: 0,
             swept: 0,
         })
     }
@@ -170,36 +165,22 @@ impl RateLimiter {
             number = entry.next;
         }
         // New sources pay for room: two are forgotten, if they may be, for each that comes.
-        (_, self.swept) = self.forget(self.swept, SWEEP_BATCH, now);
+        self.sweep(SWEEP_BATCH, now);
         self.insert(bucket, source, now).is_ok()
     }
 
-    /// Forgets sources whose bucket is full again, which are as good as new ones.
-    ///
-    /// New sources make room for themselves, so this only gives memory back. To be called about
-    /// once a second, repeatedly, until it returns `false`: each call looks at a bounded number
-    /// of entries, so that the lock can be released in between. A caller who can drop the whole
-    /// table when the load is over need not call it.
-    #[must_use = "there is more to collect"]
-    pub fn collect(&mut self, now_ns: u64) -> bool {
-        let more;
-        (more, self.collected) = self.forget(self.collected, COLLECT_BATCH, shift(now_ns));
-        more
-    }
-
-    /// Looks at `count` entries, from number `start` on, and removes those that are as good as
-    /// new. Returns whether there are more, and where to go on.
-    fn forget(&mut self, start: usize, count: usize, now: u64) -> (bool, usize) {
-        let mut number = start;
+    /// Looks at `count` entries, in turn, and forgets those whose bucket is full again: they are
+    /// as good as new sources.
+    fn sweep(&mut self, count: usize, now: u64) {
         for _ in 0..count {
-            match self.entry_mut(number as u32) {
-                None => return (false, 0),
+            let number = self.swept as u32;
+            match self.entry_mut(number) {
+                None => self.swept = 0,
                 // The last entry, not looked at yet, takes its place.
-                Some(entry) if entry.tokens(now) == TOKEN_MAX => self.remove(number as u32),
-                Some(_) => number += 1,
+                Some(entry) if entry.tokens(now) == TOKEN_MAX => self.remove(number),
+                Some(_) => self.swept += 1,
             }
         }
-        (true, number)
     }
 
     /// Sources that are remembered.
@@ -323,8 +304,10 @@ mod tests {
         ))
     }
 
+    /// Looks at all entries.
     fn collect(limiter: &mut RateLimiter, now: u64) {
-        while limiter.collect(now) {}
+        limiter.swept = 0;
+        limiter.sweep(limiter.len(), shift(now));
     }
 
     /// What the chains say: every entry is found, exactly once.
@@ -436,7 +419,7 @@ mod tests {
         // A reader whose clock was read earlier gains nothing.
         assert!(limiter.allow(1, v4(2), 10));
         assert!(limiter.allow(1, v4(2), 9));
-        assert!(!limiter.collect(u64::MAX));
+        collect(&mut limiter, u64::MAX);
         assert_eq!(limiter.len(), 0);
     }
 
@@ -476,13 +459,7 @@ mod tests {
                 assert!(limiter.allow(1, v4(n), later));
             }
         }
-        // In several bounded steps.
-        let mut calls = 1;
-        while limiter.collect(later) {
-            calls += 1;
-            assert!(is_consistent(&mut limiter));
-        }
-        assert_eq!(calls, 3);
+        collect(&mut limiter, later);
         assert_eq!(limiter.len(), 1000);
         assert!(is_consistent(&mut limiter));
         for n in 0..3000 {

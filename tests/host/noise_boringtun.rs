@@ -67,6 +67,7 @@ const PSK: [u8; 32] = [0x5a; 32];
 struct Ours {
     id: StaticIdentity,
     handshake: Handshake,
+    their_public: [u8; 32],
     cookie: PeerCookie,
     checker: Checker,
     now: u64,
@@ -94,6 +95,7 @@ fn tunnel(our_psk: Option<[u8; 32]>, their_psk: Option<[u8; 32]>, load_limit: u6
     let ours = Ours {
         id,
         handshake: Handshake::new(*their_public.as_bytes(), psk),
+        their_public: *their_public.as_bytes(),
         cookie: PeerCookie::new(),
         checker,
         now: NOW,
@@ -109,8 +111,7 @@ impl Ours {
     }
 
     fn add_macs(&mut self, msg: &mut [u8]) {
-        let remote = *self.handshake.remote_static();
-        self.cookie.add_macs(&remote, msg, self.now);
+        self.cookie.add_macs(&self.their_public, msg, self.now);
     }
 
     fn initiate(&mut self) -> Initiation {
@@ -135,7 +136,7 @@ impl Ours {
         assert_eq!(classify(msg, msg.len()), Some(Kind::Initiation));
         let msg = Initiation::ref_from_bytes(msg).unwrap();
         let opened = open_initiation(msg, &self.id).unwrap();
-        assert_eq!(opened.remote_static(), self.handshake.remote_static());
+        assert_eq!(opened.remote_static(), &self.their_public);
         let ss = self.handshake.static_static(&self.id).unwrap();
         let authenticated = opened.authenticate(&ss).unwrap();
         self.handshake
@@ -154,7 +155,7 @@ impl Ours {
     fn finish(&mut self, msg: &[u8]) -> Option<SessionKeys> {
         assert_eq!(classify(msg, msg.len()), Some(Kind::Response));
         let msg = Response::ref_from_bytes(msg).unwrap();
-        assert_eq!(msg.receiver_index(), OUR_INDEX);
+        assert_eq!(msg.receiver_index.get(), OUR_INDEX);
         let context = self.handshake.response_context()?;
         let response = context.open(msg, &self.id)?;
         assert!(self.handshake.commit_response(response));
@@ -185,7 +186,11 @@ fn seal(keys: &SessionKeys, counter: u64, packet: &[u8]) -> Vec<u8> {
     let mut plain = packet.to_vec();
     plain.resize(packet.len() + padding(packet.len(), 1420), 0);
     let mut msg = vec![0; data_len(plain.len())];
-    let header = DataHeader::new(keys.remote_index, counter);
+    let header = DataHeader {
+        kind: Kind::Data.word(),
+        receiver_index: keys.remote_index.into(),
+        counter: counter.into(),
+    };
     msg[..16].copy_from_slice(header.as_bytes());
     assert!(aead_seal(
         &mut msg[16..],
@@ -200,16 +205,16 @@ fn seal(keys: &SessionKeys, counter: u64, packet: &[u8]) -> Vec<u8> {
 fn open(keys: &SessionKeys, msg: &[u8]) -> (u64, Vec<u8>) {
     assert_eq!(classify(msg, msg.len()), Some(Kind::Data));
     let (header, sealed) = DataHeader::ref_from_prefix(msg).unwrap();
-    assert_eq!(header.receiver_index(), keys.local_index);
+    assert_eq!(header.receiver_index.get(), OUR_INDEX);
     let mut plain = vec![0; sealed.len() - 16];
     assert!(aead_open(
         &mut plain,
         sealed,
         &[],
-        header.counter(),
+        header.counter.get(),
         &keys.receiving
     ));
-    (header.counter(), plain)
+    (header.counter.get(), plain)
 }
 
 /// An IPv4 packet of `len` bytes, as far as boringtun looks at it.
@@ -342,9 +347,10 @@ fn we_use_their_cookie() {
     let reply = feed(&mut tunn, msg.as_bytes());
     assert_eq!(classify(&reply, reply.len()), Some(Kind::CookieReply));
     let reply = CookieReply::ref_from_bytes(&reply).unwrap();
-    assert_eq!(reply.receiver_index(), OUR_INDEX);
-    let remote = *ours.handshake.remote_static();
-    assert!(ours.cookie.consume_reply(&remote, reply, ours.now));
+    assert_eq!(reply.receiver_index.get(), OUR_INDEX);
+    assert!(ours
+        .cookie
+        .consume_reply(&ours.their_public, reply, ours.now));
 
     let msg = ours.initiate();
     assert!(msg.macs.mac2 != [0; 16]);
@@ -361,7 +367,7 @@ fn they_use_our_cookie() {
     let msg = their_initiation(&mut tunn);
     assert_eq!(ours.mac_state(&msg, true), MacState::ValidNoCookie);
     let initiation = Initiation::ref_from_bytes(&msg).unwrap();
-    let (mac1, index) = (initiation.macs.mac1, initiation.sender_index());
+    let (mac1, index) = (initiation.macs.mac1, initiation.sender_index.get());
     let reply = ours
         .checker
         .make_reply(&mac1, &THEIR_SOURCE, index, [0x31; 24], ours.now)

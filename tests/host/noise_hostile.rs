@@ -36,6 +36,7 @@ const SOURCE: [u8; 6] = [192, 0, 2, 1, 1, 2];
 struct Side {
     id: StaticIdentity,
     handshake: Handshake,
+    remote: [u8; 32],
     cookie: PeerCookie,
     checker: Checker,
 }
@@ -48,9 +49,11 @@ fn sides() -> [Side; 2] {
         let mut checker = Checker::new();
         checker.set_identity(Some(own.public()));
         checker.renew_secret(NOW, || [own.public()[0]; 32]);
+        let remote = *id(other).public();
         Side {
             id: own,
-            handshake: Handshake::new(*id(other).public(), Secret::from_bytes([3; 32])),
+            handshake: Handshake::new(remote, Secret::from_bytes([3; 32])),
+            remote,
             cookie: PeerCookie::new(),
             checker,
         }
@@ -73,10 +76,9 @@ impl Side {
         let kind = classify(msg, msg.len())?;
         if kind == Kind::CookieReply {
             let reply = CookieReply::ref_from_bytes(msg).ok()?;
-            let remote = *self.handshake.remote_static();
             return self
                 .cookie
-                .consume_reply(&remote, reply, NOW)
+                .consume_reply(&self.remote, reply, NOW)
                 .then_some(Taken::Cookie);
         }
         if check_macs
@@ -88,7 +90,7 @@ impl Side {
             Kind::Initiation => {
                 let msg = Initiation::ref_from_bytes(msg).ok()?;
                 let opened = open_initiation(msg, &self.id)?;
-                if opened.remote_static() != self.handshake.remote_static() {
+                if opened.remote_static() != &self.remote {
                     return None;
                 }
                 let ss = self.handshake.static_static(&self.id)?;
@@ -106,8 +108,7 @@ impl Side {
     }
 
     fn add_macs(&mut self, msg: &mut [u8]) {
-        let remote = *self.handshake.remote_static();
-        self.cookie.add_macs(&remote, msg, NOW);
+        self.cookie.add_macs(&self.remote, msg, NOW);
     }
 
     /// Gets a cookie of `other` for the message `msg`, and adds MACs again.
@@ -117,8 +118,7 @@ impl Side {
             .checker
             .make_reply(&mac1_of(msg), &SOURCE, 1, [9; 24], NOW)
             .unwrap();
-        let remote = *self.handshake.remote_static();
-        assert!(self.cookie.consume_reply(&remote, &reply, NOW));
+        assert!(self.cookie.consume_reply(&self.remote, &reply, NOW));
         self.add_macs(msg);
         reply
     }
