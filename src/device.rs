@@ -418,11 +418,13 @@ impl Driver for WireGuard {
     }
 
     fn newlink(
-        _rtnl: &Rtnl,
+        rtnl: &Rtnl,
         dev: &NetDevice,
         link_net: &Net,
         _extack: &ExtAck,
     ) -> Result<RcuArc<Device>> {
+        // As the C driver does; `threaded` in sysfs shows and switches it.
+        dev.threaded_napi(rtnl);
         let device = Device::new(dev.name(), link_net)?;
         let resources = Resources::new(&device, dev)?;
         device.resources.replace(Some(resources));

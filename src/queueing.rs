@@ -72,6 +72,9 @@ use crate::{
     session::Session, //
 };
 
+/// Batches that a worker decrypts before it has them delivered.
+const BURST: usize = 64;
+
 /// Segments of one peer that a poll delivers before it turns to the next peer.
 const FAIR_SHARE: usize = 16;
 
@@ -108,9 +111,27 @@ pub(crate) struct DecryptStage {
 
 impl PerCpuWorker for DecryptStage {
     fn run(ctx: &Self) {
+        // An instance is polled when there's a burst to deliver, not for each packet: in process
+        // context a poll would begin at once, find one packet, and leave nothing for GRO to merge.
+        let mut waiting = None;
+        let mut jobs = 0;
         while let Some(job) = ctx.ring.pop() {
-            ctx.schedule_receive(receive::decrypt(job));
+            let session = receive::decrypt(job);
+            if let Some(instance) = ctx.napis.list(session.peer.clone()) {
+                if let Some(other) = waiting.replace(instance).filter(|w| *w != instance) {
+                    ctx.napis.poll(other);
+                }
+            }
+            jobs += 1;
+            if jobs % BURST == 0 {
+                if let Some(instance) = waiting.take() {
+                    ctx.napis.poll(instance);
+                }
+            }
             cpu::cond_resched();
+        }
+        if let Some(instance) = waiting {
+            ctx.napis.poll(instance);
         }
     }
 }
@@ -118,7 +139,9 @@ impl PerCpuWorker for DecryptStage {
 impl DecryptStage {
     /// Has the peer's NAPI instance look at the head of its queue.
     pub(crate) fn schedule_receive(&self, session: RcuArc<Session>) {
-        self.napis.schedule(session.peer.clone());
+        if let Some(instance) = self.napis.list(session.peer.clone()) {
+            self.napis.poll(instance);
+        }
     }
 }
 
@@ -242,13 +265,17 @@ impl NapiSet {
         Ok(Self(set))
     }
 
-    /// Puts `peer` on its instance's list, unless it is there, and has the instance polled.
-    fn schedule(&self, peer: RcuArc<Peer>) {
-        let number = peer.id.checked_rem(self.0.len() as u64);
-        let Some(instance) = number.and_then(|n| self.0.get(n as usize)) else {
-            return;
-        };
-        if instance.ctx.scheduled.push(peer) {
+    /// Puts `peer` on its instance's list; if it wasn't there, returns the instance, which is to be
+    /// polled soon.
+    fn list(&self, peer: RcuArc<Peer>) -> Option<usize> {
+        let number = peer.id.checked_rem(self.0.len() as u64)? as usize;
+        let instance = self.0.get(number)?;
+        instance.ctx.scheduled.push(peer).then_some(number)
+    }
+
+    /// Has an instance polled.
+    fn poll(&self, instance: usize) {
+        if let Some(instance) = self.0.get(instance) {
             instance.napi.schedule();
         }
     }
