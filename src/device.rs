@@ -122,8 +122,7 @@ impl Peers {
 
     /// Adds `peer` at the end. `ENOMEM` without memory.
     pub(crate) fn add(&mut self, peer: RcuArc<Peer>) -> Result {
-        self.tree
-            .try_create_and_insert(peer.id, peer, GFP_KERNEL)?;
+        self.tree.try_create_and_insert(peer.id, peer, GFP_KERNEL)?;
         self.len += 1;
         Ok(())
     }

@@ -85,9 +85,7 @@ fn act(peer: &RcuArc<Peer>, action: Action) {
         Action::ZeroKeyMaterial => {
             // Taking the handshake's lock sleeps.
             let guard = read_lock();
-            if let (false, Some(resources)) =
-                (peer.is_dead(), peer.device.resources.load(&guard))
-            {
+            if let (false, Some(resources)) = (peer.is_dead(), peer.device.resources.load(&guard)) {
                 resources
                     .handshake_send_wq
                     .enqueue::<_, WORK_CLEAR>(peer.clone());

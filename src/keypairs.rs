@@ -157,10 +157,7 @@ mod tests {
         assert_eq!(state(&k), (0, 2, 3));
         assert_eq!(out.iter().flatten().map(|k| k.0).sum::<u32>(), 1);
         assert!(k.awaits_confirmation(&new));
-        assert!(matches!(
-            k.confirm(&mut r, &new),
-            Confirmed::Promoted(None)
-        ));
+        assert!(matches!(k.confirm(&mut r, &new), Confirmed::Promoted(None)));
         assert_eq!(state(&k), (2, 3, 0));
         // A second packet changes nothing.
         assert!(!k.awaits_confirmation(&new));

@@ -3,7 +3,7 @@
 //!
 //! The protocol is in the files that also build on the host (see `lib.rs`): they take time and
 //! randomness as arguments and give back what is to be done. The files beside them tie that to the
-//! kernel through crate `wgk`, which holds all the `unsafe` there is.
+//! kernel through crate `wgk`, where everything is that the compiler cannot check.
 #![deny(unsafe_code)]
 #![crate_name = "wireguard_rs"]
 

@@ -82,7 +82,10 @@ static ALLOWEDIP_POLICY: [Policy; PREFIX_ATTRS] = policy::table(&[
 
 static PEER_POLICY: [Policy; PEER_ATTRS] = policy::table(&[
     (wg::WGPEER_A_PUBLIC_KEY, Policy::exact_len(KEY_LEN as u16)),
-    (wg::WGPEER_A_PRESHARED_KEY, Policy::exact_len(KEY_LEN as u16)),
+    (
+        wg::WGPEER_A_PRESHARED_KEY,
+        Policy::exact_len(KEY_LEN as u16),
+    ),
     (
         wg::WGPEER_A_FLAGS,
         Policy::mask_u32(
@@ -109,7 +112,10 @@ static GET_POLICY: [Policy; wg::WGDEVICE_A_IFNAME as usize + 1] = policy::table(
 static SET_POLICY: [Policy; wg::WGDEVICE_A_PEERS as usize + 1] = policy::table(&[
     (wg::WGDEVICE_A_IFINDEX, Policy::U32),
     (wg::WGDEVICE_A_IFNAME, Policy::nul_string(15)),
-    (wg::WGDEVICE_A_PRIVATE_KEY, Policy::exact_len(KEY_LEN as u16)),
+    (
+        wg::WGDEVICE_A_PRIVATE_KEY,
+        Policy::exact_len(KEY_LEN as u16),
+    ),
     (wg::WGDEVICE_A_PUBLIC_KEY, Policy::exact_len(KEY_LEN as u16)),
     (
         wg::WGDEVICE_A_FLAGS,
@@ -175,11 +181,7 @@ impl DumpOp for GetDevice {
         })
     }
 
-    fn dump(
-        state: &mut DumpState,
-        msg: &mut DumpMsg<'_>,
-        _info: &Info<'_>,
-    ) -> Result<DumpStatus> {
+    fn dump(state: &mut DumpState, msg: &mut DumpMsg<'_>, _info: &Info<'_>) -> Result<DumpStatus> {
         let _rtnl = Rtnl::lock();
         let device = state.device.clone();
         let config = device.config.lock();
@@ -191,9 +193,7 @@ impl DumpOp for GetDevice {
         let nest = msg.nest_start(wg::WGDEVICE_A_PEERS)?;
         // Where the last part ended there is no peer any more: the sequence number tells userspace
         // that the dump is torn, so there's no use in finding the right place.
-        let gone = state
-            .last_peer
-            .is_some_and(|id| !config.peers.contains(id));
+        let gone = state.last_peer.is_some_and(|id| !config.peers.contains(id));
         if gone || config.peers.len() == 0 {
             msg.nest_cancel(nest);
             msg.end();
@@ -230,18 +230,12 @@ fn put_device(device: &Device, msg: &mut DumpMsg<'_>) -> Result {
         (dev.ifindex(), dev.name())
     };
     let identity = device.identity.read();
-    msg.put_u16(
-        wg::WGDEVICE_A_LISTEN_PORT,
-        device.listen_port.load(Relaxed),
-    )?;
+    msg.put_u16(wg::WGDEVICE_A_LISTEN_PORT, device.listen_port.load(Relaxed))?;
     msg.put_u32(wg::WGDEVICE_A_FWMARK, device.fwmark.load(Relaxed))?;
     msg.put_u32(wg::WGDEVICE_A_IFINDEX, ifindex)?;
     msg.put_str(wg::WGDEVICE_A_IFNAME, name.as_bytes())?;
     if let Some(identity) = identity.as_ref() {
-        msg.put(
-            wg::WGDEVICE_A_PRIVATE_KEY,
-            identity.private().as_bytes(),
-        )?;
+        msg.put(wg::WGDEVICE_A_PRIVATE_KEY, identity.private().as_bytes())?;
         msg.put(wg::WGDEVICE_A_PUBLIC_KEY, identity.public())?;
     }
     Ok(())
@@ -506,10 +500,7 @@ fn set_peer(
     if let Some(key) = preshared_key {
         peer.handshake.lock().noise.set_psk(key);
     }
-    if let Some(endpoint) = attrs
-        .get(wg::WGPEER_A_ENDPOINT)
-        .and_then(endpoint)
-    {
+    if let Some(endpoint) = attrs.get(wg::WGPEER_A_ENDPOINT).and_then(endpoint) {
         peer.set_endpoint(&endpoint);
     }
     if flags & wg::WGPEER_F_REPLACE_ALLOWEDIPS != 0 {

@@ -39,6 +39,11 @@ use wgk::{
         NapiPoll, //
     },
     netdevice::NetDevice,
+    percpu::{
+        new_percpu_work,
+        PerCpuWork,
+        PerCpuWorker, //
+    },
     rcu::RcuArc,
     sched_list::{
         SchedList,
@@ -46,11 +51,6 @@ use wgk::{
     },
     skb_list::SkbList,
     skbuff::SkBuff,
-    percpu::{
-        new_percpu_work,
-        PerCpuWork,
-        PerCpuWorker, //
-    },
     workqueue::{
         WorkQueue,
         WqFlags, //
@@ -288,9 +288,7 @@ impl Drop for NapiSet {
             // their packets hold references that only serving or dropping them gives back.
             drop(napi);
             ctx.taken.lock().by_ref().for_each(|p| receive::discard(&p));
-            ctx.scheduled
-                .take_all()
-                .for_each(|p| receive::discard(&p));
+            ctx.scheduled.take_all().for_each(|p| receive::discard(&p));
         }
     }
 }

@@ -75,9 +75,7 @@ impl UdpReceiver for Device {
             return;
         };
         let len = packet.len();
-        let kind = packet
-            .head(TYPE_LEN)
-            .and_then(|head| classify(head, len));
+        let kind = packet.head(TYPE_LEN).and_then(|head| classify(head, len));
         match kind {
             None => (),
             Some(Kind::Data) => receive_data(this, packet),
@@ -196,12 +194,7 @@ pub(crate) fn discard(peer: &RcuArc<Peer>) {
 }
 
 /// One authentic transport message: what it tells about the peer, and the packet in it.
-fn deliver_one(
-    peer: &RcuArc<Peer>,
-    napi: &NapiContext<'_>,
-    session: &Session,
-    mut skb: SkBuff,
-) {
+fn deliver_one(peer: &RcuArc<Peer>, napi: &NapiContext<'_>, session: &Session, mut skb: SkBuff) {
     let Some(endpoint) = skb.outer_source() else {
         return;
     };
@@ -372,7 +365,13 @@ pub(crate) fn handshake(device: &RcuArc<Device>, skb: SkBuff, queued: usize) {
                 return;
             };
             if needs_cookie {
-                socket::send_cookie(device, &source, &initiation.macs, initiation.sender_index.get(), now);
+                socket::send_cookie(
+                    device,
+                    &source,
+                    &initiation.macs,
+                    initiation.sender_index.get(),
+                    now,
+                );
                 return;
             }
             let Some(peer) = consume_initiation(device, initiation, now) else {
@@ -398,7 +397,13 @@ pub(crate) fn handshake(device: &RcuArc<Device>, skb: SkBuff, queued: usize) {
                 return;
             };
             if needs_cookie {
-                socket::send_cookie(device, &source, &response.macs, response.sender_index.get(), now);
+                socket::send_cookie(
+                    device,
+                    &source,
+                    &response.macs,
+                    response.sender_index.get(),
+                    now,
+                );
                 return;
             }
             let Some(peer) = consume_response(device, response) else {

@@ -92,7 +92,11 @@ pub(crate) fn xmit(device: &Device, dev: &NetDevice, skb: SkBuff) -> Result {
     let destination = skb.dst_addr();
     let Some(peer) = destination.and_then(|a| device.allowed_ips.lookup(a, &guard)) else {
         if let Some(a) = destination {
-            wgk::net_dbg_ratelimited!("{}: No peer has allowed IPs matching {}\n", dev.name(), Text(a));
+            wgk::net_dbg_ratelimited!(
+                "{}: No peer has allowed IPs matching {}\n",
+                dev.name(),
+                Text(a)
+            );
         }
         return fail(skb, true, ENOKEY);
     };
@@ -138,9 +142,9 @@ pub(crate) fn send_staged(peer: RcuRef<'_, Peer>) {
         let guard = read_lock();
         peer.keypairs.current(&guard).and_then(|s| s.try_get())
     };
-    let nonces = session.as_deref().and_then(|s| {
-        s.take_nonces(s.keys()?, list.len() as u64, boottime_coarse_ns())
-    });
+    let nonces = session
+        .as_deref()
+        .and_then(|s| s.take_nonces(s.keys()?, list.len() as u64, boottime_coarse_ns()));
     if let (Some(session), Some(first)) = (session, nonces) {
         if let Some(batch) = Batch::new(list, session.clone(), first) {
             submit(&session, batch);
@@ -320,9 +324,11 @@ fn send_initiation(peer: &RcuArc<Peer>) {
     let Some(mut message) = create_initiation(peer) else {
         return;
     };
-    peer.cookie
-        .lock()
-        .add_macs(peer.public_key(), message.as_mut_bytes(), boottime_coarse_ns());
+    peer.cookie.lock().add_macs(
+        peer.public_key(),
+        message.as_mut_bytes(),
+        boottime_coarse_ns(),
+    );
     Peer::on_timers(peer, |s, now| {
         s.timers
             .any_authenticated_packet_traversal(now, peer.keepalive_ns());
@@ -385,9 +391,11 @@ pub(crate) fn send_response(peer: &RcuArc<Peer>) {
     let Some(mut message) = create_response(peer) else {
         return;
     };
-    peer.cookie
-        .lock()
-        .add_macs(peer.public_key(), message.as_mut_bytes(), boottime_coarse_ns());
+    peer.cookie.lock().add_macs(
+        peer.public_key(),
+        message.as_mut_bytes(),
+        boottime_coarse_ns(),
+    );
     if !peer.begin_session() {
         return;
     }
