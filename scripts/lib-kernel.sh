@@ -127,10 +127,11 @@ kernel_prepare() {
 # kernel_cc CONFIG: the compiler a kernel was configured for.
 kernel_cc() {
 	local cc
-	cc=$(sed -n 's/^CONFIG_CC_VERSION_TEXT="\([^ "]*\).*/\1/p' "$1")
+	cc=$(sed -n 's/^CONFIG_CC_VERSION_TEXT="\{0,1\}\([^"]*\)"\{0,1\}$/\1/p' "$1")
 	case $cc in
-	*gcc-14) echo "$cc" ;;
+	# "Debian clang version 19.1.7": the maker's name may come first.
 	*clang*) echo clang ;;
+	*gcc-14' '*) echo "${cc%% *}" ;;
 	*) echo x86_64-linux-gnu-gcc-14 ;;
 	esac
 }
