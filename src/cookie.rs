@@ -46,13 +46,6 @@ pub enum MacState {
     Invalid,
     /// MAC1 is right; MAC2 is wrong, or was not asked for. Under load: answer with a cookie.
     ValidNoCookie,
-    /// Under load, and both are right, but the source sends too much: drop. [`Checker`] does not
-    /// say so itself; the rate limiter's word is for its caller to put in.
-    #[allow(
-        dead_code,
-        reason = "for whoever joins this with the rate limiter's word"
-    )]
-    ValidRateLimited,
     /// Under load, and both are right: act, if the rate limiter allows the source.
     ValidWithCookie,
 }

@@ -288,7 +288,7 @@ impl Device {
             .read()
             .mac_state(message, &bytes[..len], under_load, now_ns);
         match state {
-            MacState::Invalid | MacState::ValidRateLimited => None,
+            MacState::Invalid => None,
             MacState::ValidNoCookie => Some(NeedsCookie(under_load)),
             MacState::ValidWithCookie => self
                 .within_rate(source.ip()?, now_ns)
