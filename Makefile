@@ -28,6 +28,7 @@ help:
 	@echo '  unit           cargo test of the protocol on the host'
 	@echo '  smoke          demo, unload under traffic, wrong input, in one boot'
 	@echo "  kselftest      the kernel's own netns.sh, unmodified; SMP=<n> (default 2)"
+	@echo '  scenarios      what WireGuard is used for, each a script in tests/scenarios'
 	@echo 'By hand'
 	@echo '  scripts/vm -- COMMAND       runs COMMAND in a guest with the module loaded'
 	@echo '  scripts/sandbox -- COMMAND  runs COMMAND with the toolchain'
@@ -53,11 +54,11 @@ demo:
 test:
 	@scripts/test
 
-lint unit smoke kselftest:
+lint unit smoke kselftest scenarios:
 	@scripts/$@
 
 clean:
 	rm -rf build rust-project.json
 
-PHONY := all help module clippy install uninstall doc rust-analyzer demo test lint unit smoke kselftest clean
+PHONY := all help module clippy install uninstall doc rust-analyzer demo test lint unit smoke kselftest scenarios clean
 .PHONY: $(PHONY)

@@ -1,0 +1,67 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# A phone changes from Wi-Fi to LTE in the middle of a transfer, which goes on.
+#
+#             .-- wifi 198.51.100.2 -- 198.51.100.1 --.
+#     phone --|                                       |-- server
+#             '-- lte 203.0.113.2 ---- 203.0.113.1 ---'
+#     wg0 10.40.0.2                       wg0 10.40.0.1, port 51820
+set -uo pipefail
+. "$(dirname "$0")/lib.sh"
+
+hosts phone server
+cable phone:wifi=198.51.100.2/24 server:eth0=198.51.100.1/24
+cable phone:lte=203.0.113.2/24 server:eth1=203.0.113.1/24
+ip -n server addr add 192.0.2.1/32 dev lo
+ip -n phone route add 192.0.2.1 via 198.51.100.1 dev wifi metric 10
+ip -n phone route add 192.0.2.1 via 203.0.113.1 dev lte metric 20
+
+keys phone server
+tunnel server 10.40.0.1/24 listen-port 51820 peer "${public[phone]}" allowed-ips 10.40.0.2/32
+tunnel phone 10.40.0.2/24 peer "${public[server]}" endpoint 192.0.2.1:51820 allowed-ips 10.40.0.0/24
+record server eth0
+record server eth1
+
+check "over Wi-Fi" reaches phone 10.40.0.1
+check "the server sees the phone's Wi-Fi address" test "$(endpoint server phone | cut -d: -f1)" = 198.51.100.2
+before=$(handshaken phone server)
+
+# A TCP transfer of 12 seconds; after about 4 of them Wi-Fi is out of reach.
+serve server 10.40.0.1
+on phone timeout 60 iperf3 -c 10.40.0.1 -t 12 -i 1 -J >"$TMP/mobile.json" 2>&1 &
+client=$!
+at_least() { (($(transferred server phone rx) >= $1)); }
+wait_for 15 at_least 300000
+check "the transfer runs over Wi-Fi" at_least 300000
+sleep 2
+ip -n phone link set wifi down
+change=$(transferred server phone rx)
+note "Wi-Fi lost after $change bytes"
+on_lte() { [[ $(endpoint server phone) == 203.0.113.2:* ]]; }
+check "the server's endpoint for the phone follows to LTE" wait_for 15 on_lte
+check "the transfer goes on: more arrives" wait_for 20 at_least $((change + 300000))
+check "the same TCP connection ends well" wait "$client"
+total=$(jq -r '.end.sum_received.bytes // 0' "$TMP/mobile.json")
+note "$total bytes in one connection"
+check "and carried more than before the change" test "${total:-0}" -gt 300000
+check "LTE carried data messages" test "$(recorded server eth1 "$DATA")" -gt 100
+check "Wi-Fi had carried some, too" test "$(recorded server eth0 "$DATA")" -gt 100
+check "no new handshake was needed" test "$(handshaken phone server)" = "$before"
+check "nothing but WireGuard on LTE" only_wireguard server eth1
+
+note "and back"
+ip -n phone link set wifi up
+ip -n phone route replace 192.0.2.1 via 198.51.100.1 dev wifi metric 10
+check "over Wi-Fi again" reaches phone 10.40.0.1
+check "the endpoint went back" test "$(endpoint server phone | cut -d: -f1)" = 198.51.100.2
+check "the server's own packets take the new way" reaches server 10.40.0.2
+
+note "the server moves, too: its packets come from another address"
+ip -n server addr del 192.0.2.1/32 dev lo
+ip -n server addr add 192.0.2.7/32 dev lo
+ip -n server route replace 198.51.100.2 dev eth0 src 192.0.2.7
+ip -n phone route add 192.0.2.7 via 198.51.100.1 dev wifi
+check "the server speaks from its new address" reaches server 10.40.0.2
+check "the phone followed" test "$(endpoint phone server)" = 192.0.2.7:51820
+verdict
