@@ -15,12 +15,12 @@ modprobe nf_tables 2>/dev/null
 for client in "${clients[@]}"; do
 	case $client in
 	pyroute2) command=(python3 tests/clients/pyroute2_client.py) ;;
-	ynl) command=(bash tests/clients/ynl.sh /ynl) ;;
+	ynl) command=(python3 tests/clients/ynl_client.py /ynl) ;;
 	*) command=(bash "tests/clients/$client.sh") ;;
 	esac
 	start=$SECONDS
 	# sysfs shows the network namespace that it was mounted in.
-	timeout 300 unshare -nm sh -c 'mount -t sysfs sysfs /sys; ip link set lo up; exec "$@"' sh "${command[@]}" \
+	PYTHONHASHSEED=0 timeout 300 unshare -nm sh -c 'mount -t sysfs sysfs /sys; ip link set lo up; exec "$@"' sh "${command[@]}" \
 		>"/out/$client.txt" 2>"/out/$client.err" </dev/null
 	echo "== end
 -- status $?, wanted 0" | sed 's/status 0, wanted 0/status 0/' >>"/out/$client.txt"

@@ -38,9 +38,6 @@ step() {
 }
 export tmp psk
 
-# pubkey N: 32 bytes that are someone's public key, the same ones in every run.
-pubkey() { printf 'peer %d' "$1" | sha256sum | cut -c1-64 | xxd -r -p | base64; }
-
 # many_peers FIRST LAST: sections of a configuration file.
 many_peers() {
 	python3 - "$1" "$2" <<-'END'

@@ -6,41 +6,13 @@ pyroute2: links through IPRoute, configuration through its WireGuard class. Each
 step's name, outcome and status go to stdout, as those of lib.sh's step do.
 """
 
-import base64
-import hashlib
 import sys
 
 from pyroute2 import IPRoute, WireGuard
 
-KEYS = [base64.b64encode(hashlib.sha256(b'pyroute2 %d' % n).digest()).decode() for n in range(400)]
-# What a run decides.
-VARYING = ('pid', 'header', 'event', 'IFLA_STATS', 'IFLA_STATS64', 'IFLA_AF_SPEC', 'WGDEVICE_A_IFINDEX')
+from steps import key64, step
 
-
-def plain(x):
-    """A message as nested lists that print the same in every run."""
-    if hasattr(x, 'get') and x.get('attrs') is not None:
-        rest = {k: plain(v) for k, v in x.items() if k not in ('attrs', *VARYING)}
-        return [sorted(rest.items()), [(a[0], plain(a[1])) for a in x['attrs'] if a[0] not in VARYING]]
-    if isinstance(x, dict):
-        return sorted((k, plain(v)) for k, v in x.items() if k not in VARYING)
-    if isinstance(x, (list, tuple)):
-        return [plain(v) for v in x]
-    return x
-
-
-def step(want, name, what):
-    """`want` is 0, or the errno that it must fail with, or None for any."""
-    print(f'== {name}')
-    status = 0
-    try:
-        result = what()
-        for r in result if isinstance(result, (list, tuple)) else [result]:
-            print(plain(r))
-    except Exception as e:  # whatever it is, it has to be the same
-        status = getattr(e, 'code', None) or getattr(e, 'errno', None) or -1
-        print(f'{type(e).__name__}: {e}')
-    print(f'-- status {status}' + ('' if want is None or status == want else f', wanted {want}'), flush=True)
+KEYS = [key64(n) for n in range(100)]
 
 
 def main():

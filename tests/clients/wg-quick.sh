@@ -19,7 +19,7 @@ around() {
 
 # Somewhere for the outer packets to go, so that an MTU can be found.
 ip link set lo up
-ip link add out0 type dummy 2>/dev/null && ip addr add 192.0.2.2/24 dev out0 && ip link set out0 up mtu 1500
+ip link add out0 address 02:00:00:00:00:07 type dummy && ip addr add 192.0.2.2/24 dev out0 && ip link set out0 up mtu 1500
 ip route add default via 192.0.2.1
 
 cat >/etc/wireguard/wgq0.conf <<END
