@@ -411,6 +411,15 @@ fn a_reader_keeps_slots_from_reuse() {
     assert_eq!(tries.ips.audit(&tries.writer), Ok(()));
 }
 
+/// Ends a test when a thread is done with it, by panicking too, so that nobody waits for it.
+struct Ending<'a>(&'a AtomicBool);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, SeqCst);
+    }
+}
+
 /// What never changes is found at all times; and nobody gets what was never theirs.
 #[test]
 fn readers_beside_a_writer() {
@@ -435,7 +444,7 @@ fn readers_beside_a_writer() {
         for reader in 0..3u32 {
             let (ips, domain, done, looks, churned) = (&*ips, &domain, &done, &looks, &churned);
             s.spawn(move || {
-                let _in = domain.enter();
+                let (_in, _ending) = (domain.enter(), Ending(done));
                 let mut x = reader;
                 while !done.load(SeqCst) {
                     let guard = read_lock();
@@ -460,7 +469,7 @@ fn readers_beside_a_writer() {
         }
         let mut x = 1u32;
         let mut changes = 0;
-        while changes < 20_000 || looks.load(SeqCst) < 20_000 {
+        while !done.load(SeqCst) && (changes < 20_000 || looks.load(SeqCst) < 20_000) {
             changes += 1;
             x = x.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             let k = (x >> 10) % BLOCKS;
@@ -514,6 +523,52 @@ fn readers_beside_remove_all() {
         }
         done.store(true, SeqCst);
     });
+    wgk::rcu::barrier();
+    assert_eq!(domain.alive(), PEERS);
+}
+
+/// The nodes around a prefix come and go; there is no moment at which it is not there. Few nodes,
+/// so that readers are often just where the writer is.
+#[test]
+fn readers_beside_a_fork() {
+    let domain = Domain::new();
+    let _in = domain.enter();
+    let mut tries = Tries::new();
+    let addr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 7));
+    assert!(tries.insert(1, addr, 32));
+    let Tries { ips, writer, peers } = &mut tries;
+    let (done, looks) = (AtomicBool::new(false), AtomicUsize::new(0));
+    thread::scope(|s| {
+        for _ in 0..2 {
+            let (ips, domain, done, looks) = (&*ips, &domain, &done, &looks);
+            s.spawn(move || {
+                let (_in, _ending) = (domain.enter(), Ending(done));
+                while !done.load(SeqCst) {
+                    let guard = read_lock();
+                    for _ in 0..32 {
+                        let found = ips.lookup(addr, &guard).map(|p| p.id);
+                        assert_eq!(found, Some(1), "lost the prefix");
+                    }
+                    looks.fetch_add(32, SeqCst);
+                }
+            });
+        }
+        let mut changes = 0;
+        while !done.load(SeqCst) && (changes < 20_000 || looks.load(SeqCst) < 200_000) {
+            changes += 1;
+            // A fork above it, on either side; a node above it.
+            for (last, cidr) in [(6, 32), (128, 25), (0, 24)] {
+                let net = IpAddr::V4(Ipv4Addr::new(10, 0, 0, last));
+                ips.insert(writer, net, cidr, &peers[2]).unwrap();
+                if changes % 2 == 0 {
+                    ips.remove(writer, net, cidr, &peers[2]);
+                }
+            }
+            ips.remove_by_peer(writer, &peers[2]);
+        }
+        done.store(true, SeqCst);
+    });
+    ips.remove_all(writer);
     wgk::rcu::barrier();
     assert_eq!(domain.alive(), PEERS);
 }
