@@ -104,7 +104,6 @@ impl ReplayWindow {
 
     /// Whether the key has received as many messages as a key may: its owner stops using it.
     #[inline]
-    #[allow(dead_code, reason = "`accept` knows as well")]
     pub const fn exhausted(&self) -> bool {
         self.next >= REJECT_AFTER_MESSAGES
     }

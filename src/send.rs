@@ -164,12 +164,15 @@ pub(crate) fn send_staged(peer: RcuRef<'_, Peer>) {
 fn submit(session: &RcuArc<Session>, batch: Batch<Session>) {
     let peer = &session.peer;
     let guard = read_lock();
-    let Some(resources) = peer.device.resources.load(&guard) else {
+    let Some(resources) = peer
+        .device
+        .resources
+        .load(&guard)
+        .filter(|_| !peer.is_dead())
+    else {
+        peer.device.count(Counter::TxDropped, batch.len() as u64);
         return;
     };
-    if peer.is_dead() {
-        return;
-    }
     match resources.encrypt.context().ring.submit(&peer.tx, batch) {
         Ok(()) => resources.kick_encrypt(),
         Err(SubmitError::Full(batch)) => {

@@ -191,6 +191,11 @@ impl Session {
     /// Marks `counter` as received; false if it was before, is too old, or past the limit.
     #[inline]
     pub(crate) fn accept_counter(&self, counter: u64) -> bool {
-        self.replay.lock().accept(counter)
+        let mut window = self.replay.lock();
+        let fresh = window.accept(counter);
+        if window.exhausted() {
+            self.receiving_valid.store(false, Relaxed);
+        }
+        fresh
     }
 }
