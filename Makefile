@@ -23,11 +23,13 @@ help:
 	@echo '  clean          removes build/ (what is shared stays in ~/.cache/wireguard-rs)'
 	@echo 'Proving'
 	@echo '  demo           two peers talk through the module on the stock kernel in QEMU'
-	@echo '  test           all of: lint, unit, smoke, kselftest'
+	@echo '  test           all of the following; FULL=1 for their full size'
 	@echo '  lint           format, clippy, unsafe only where it may be and argued for'
 	@echo '  unit           cargo test of the protocol on the host'
 	@echo '  smoke          demo, unload under traffic, wrong input, in one boot'
 	@echo "  kselftest      the kernel's own netns.sh, unmodified; SMP=<n> (default 2)"
+	@echo '  netlink        one conversation with the C driver and with ours, compared'
+	@echo '  clients        wg, wg-quick, pyroute2 and YNL with both, compared'
 	@echo '  scenarios      what WireGuard is used for, each a script in tests/scenarios'
 	@echo 'By hand'
 	@echo '  scripts/vm -- COMMAND       runs COMMAND in a guest with the module loaded'
@@ -54,11 +56,11 @@ demo:
 test:
 	@scripts/test
 
-lint unit smoke kselftest scenarios:
+lint unit smoke kselftest netlink clients scenarios:
 	@scripts/$@
 
 clean:
 	rm -rf build rust-project.json
 
-PHONY := all help module clippy install uninstall doc rust-analyzer demo test lint unit smoke kselftest scenarios clean
+PHONY := all help module clippy install uninstall doc rust-analyzer demo test lint unit smoke kselftest netlink clients scenarios clean
 .PHONY: $(PHONY)
