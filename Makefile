@@ -59,8 +59,14 @@ demo:
 test:
 	@scripts/test
 
-lint unit smoke kselftest netlink clients scenarios:
+lint unit smoke kselftest scenarios:
 	@scripts/$@
+
+netlink:
+	@tests/netlink/differential
+
+clients:
+	@tests/clients/clients
 
 clean:
 	rm -rf build rust-project.json
