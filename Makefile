@@ -59,7 +59,7 @@ demo:
 test:
 	@scripts/test
 
-lint unit smoke kselftest scenarios:
+lint unit smoke kselftest scenarios kunit sanitize:
 	@scripts/$@
 
 netlink:
@@ -71,5 +71,5 @@ clients:
 clean:
 	rm -rf build rust-project.json
 
-PHONY := all help module clippy install uninstall doc rust-analyzer demo test lint unit smoke kselftest netlink clients scenarios clean
+PHONY := all help module clippy install uninstall doc rust-analyzer demo test lint unit smoke kselftest netlink clients scenarios kunit sanitize clean
 .PHONY: $(PHONY)

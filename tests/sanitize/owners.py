@@ -29,6 +29,10 @@ def owned():
         for group in text.split("\n\n"):
             if "[wireguard_rs]" not in group:
                 continue
+            # Not ours, though we had it made; and what loading the module made, which looks
+            # different each time.
+            if "neigh_hash_alloc" in group or "do_init_module" in group:
+                continue
             lines = group.strip().splitlines()
             number = re.match(r"\s*(\d+) ", lines[0])
             stack = "\n".join(line.strip() for line in lines[1:])
@@ -51,7 +55,8 @@ def main():
     while True:
         now = owned()
         more = now - before
-        total = sum(more.values())
+        # The list of namespaces that have tokens keeps its memory when it gets shorter.
+        total = sum(number for what, number in more.items() if number > 1 or "WeakNet3new" not in what)
         if not total or time.time() > deadline:
             break
         time.sleep(2)
