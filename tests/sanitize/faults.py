@@ -94,7 +94,10 @@ def every(nth, what, operation, undo, allowed, limit):
         if not failed:
             break
     else:
+        number += 1
         print(f"# {what}: {limit} allocations tried, there are more")
+    if number == 1:
+        bad.append("no allocation failed: this checks nothing")
     summary = ", ".join(f"{count} x {spell(error)}" for error, count in errors.items())
     result(not bad, f"{what}: each of {number - 1} allocations failed once ({summary})", "; ".join(bad[:8]))
 
