@@ -163,6 +163,13 @@ pub(crate) struct Config {
     identity_generation: u64,
 }
 
+impl Config {
+    /// Whether the private key was ever set or cleared.
+    pub(crate) fn key_was_set(&self) -> bool {
+        self.identity_generation != 0
+    }
+}
+
 /// Whether a handshake message is to be answered with a cookie, instead of being worked on.
 pub(crate) struct NeedsCookie(pub(crate) bool);
 

@@ -21,7 +21,10 @@ use kernel::{
 };
 
 use wgk::{
-    crypto::Secret,
+    crypto::{
+        x25519_clamp,
+        Secret, //
+    },
     genetlink::{
         policy,
         Attr,
@@ -431,7 +434,14 @@ fn set_private_key(device: &RcuArc<Device>, config: &mut Config, key: Secret<KEY
     let same = match device.identity.read().as_ref() {
         // Compared with what a dump shows: a key that was not clamped counts as another.
         Some(identity) => identity.private().ct_eq(&key),
-        None => key.is_zero_ct(),
+        // Nothing was ever set, or a null key last: what that leaves, clamped.
+        None => {
+            let mut none = Secret::zero();
+            if config.key_was_set() {
+                x25519_clamp(&mut none);
+            }
+            none.ct_eq(&key)
+        }
     };
     if same {
         return;
