@@ -260,13 +260,14 @@ impl Peer {
             }? Error),
             GFP_KERNEL,
         )?;
+        // Said now, as the destruction of one that could not be added will be said, too.
+        wgk::object_debug!("{}: Peer {} created\n", device.name(), id);
         peer.reset_last_sent_handshake();
         config.peers.add(peer.clone())?;
         if let Err(e) = device.add_public_key(peer.clone()) {
             config.peers.remove(id);
             return Err(e);
         }
-        wgk::object_debug!("{}: Peer {} created\n", device.name(), id);
         Ok(peer)
     }
 
