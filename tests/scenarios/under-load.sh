@@ -39,7 +39,7 @@ note "$peace bytes, $lost datagrams lost"
 check "without a flood nobody gets cookies" test "$(recorded attacker eth0 "$COOKIE")" -eq 0
 
 note "the flood begins"
-on attacker python3 "$SCENARIOS/flood.py" 198.51.100.1 51820 "${public[server]}" 90 --burst 2500 --pause 0.25 >"$TMP/flood.json" &
+ip netns exec attacker python3 "$SCENARIOS/flood.py" 198.51.100.1 51820 "${public[server]}" 90 --burst 2500 --pause 0.25 >"$TMP/flood.json" &
 flood=$!
 cookies() { (($(recorded attacker eth0 "$COOKIE") > 0)); }
 check "cookies go out" wait_for 15 cookies
