@@ -73,13 +73,16 @@ class Checks:
         with open(f"{directory}/seconds", encoding="ascii") as file:
             self.seconds = int(file.read())
         self.windows = []
-        begin = None
+        begin = 0.0
         with open(f"{directory}/disturbed", encoding="ascii") as file:
             for moment, what in (line.split() for line in file):
                 if what == "off":
                     self.windows.append((begin - 1, float(moment) + 1))
+                    begin = 0.0
                 else:
                     begin = float(moment)
+        if begin:  # the run ended in the middle
+            self.windows.append((begin - 1, float("inf")))
 
     def verdict(self, name, wrong, seen):
         """One line: passes if something was seen and nothing of it is wrong."""

@@ -11,6 +11,11 @@ HERE=$(cd "$(dirname "$0")" && pwd)
 FLOOD=$HERE/../scenarios/flood.py
 
 pair "$1" "$2"
+seconds=${REKEY_SECONDS:-135}
+# For decode.py.
+echo "$seconds" >"$OUT/seconds"
+: >"$OUT/disturbed"
+: >"$OUT/mtu"
 pids=()
 cleanup() {
 	((${#pids[@]} == 0)) || kill "${pids[@]}" 2>/dev/null
@@ -201,7 +206,6 @@ exec {lock}>&-
 
 # --------------------------------------------------------------- rekey, loaded
 barrier rekey
-seconds=${REKEY_SECONDS:-135}
 peers 0 dial ""
 peers 1 "" dial
 check "before the long run, ours initiated" reaches left 0
@@ -223,7 +227,6 @@ ran() {
 	at right "tail -n 5 /tmp/$PAIR-long$1"
 	return 1
 }
-echo "$seconds" >"$OUT/seconds"
 for t in 0 1; do
 	who=$([[ $t == 0 ]] && echo "ours initiated" || echo "ours answered")
 	check "$seconds s of traffic both ways, $who" ran "$t"

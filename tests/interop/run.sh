@@ -22,7 +22,7 @@ fi
 export PAIRS=$#
 pids=() number=1 status=0
 for name; do
-	timeout --kill-after=10 "${PAIR_TIMEOUT:-900}" ./pair.sh "$name" $number </dev/null > >(exec tee "/tmp/$name.log") 2>&1 &
+	timeout --kill-after=10 "${PAIR_TIMEOUT:-1200}" ./pair.sh "$name" $number </dev/null > >(exec tee "/tmp/$name.log") 2>&1 &
 	pids+=($!)
 	number=$((number + 1))
 done

@@ -31,7 +31,7 @@ ip addr add 10.255.0.2/24 dev eth1
 echo "# far guest: the C driver, $(cat /sys/module/wireguard/version), waits for commands"
 ncat -lk 10.255.0.2 7000 --sh-exec "$0 --one" &
 server=$!
-for ((i = 0; i < ${1:-1500}; i++)); do
+for ((i = 0; i < ${1:-1650}; i++)); do
 	[[ ! -e /tmp/over ]] || break
 	kill -0 "$server" 2>/dev/null || break
 	sleep 1
