@@ -31,6 +31,7 @@ help:
 	@echo '  netlink        one conversation with the C driver and with ours, compared'
 	@echo '  clients        wg, wg-quick, pyroute2 and YNL with both, compared'
 	@echo '  scenarios      what WireGuard is used for, each a script in tests/scenarios'
+	@echo '  interop        with the C driver, wireguard-go and boringtun; decoded captures'
 	@echo '  kunit          the KUnit suites, in a sanitizer kernel (built on first use: KASAN, lockdep ...)'
 	@echo '  sanitize       smoke, netns.sh, churn under traffic, failing allocations, in that kernel;'
 	@echo '                 SEED=<n>, OPS=<n>, FULL=1'
@@ -59,7 +60,7 @@ demo:
 test:
 	@scripts/test
 
-lint unit smoke kselftest scenarios kunit sanitize:
+lint unit smoke kselftest scenarios interop kunit sanitize:
 	@scripts/$@
 
 netlink:
@@ -71,5 +72,5 @@ clients:
 clean:
 	rm -rf build rust-project.json
 
-PHONY := all help module clippy install uninstall doc rust-analyzer demo test lint unit smoke kselftest netlink clients scenarios kunit sanitize clean
+PHONY := all help module clippy install uninstall doc rust-analyzer demo test lint unit smoke kselftest netlink clients scenarios interop kunit sanitize clean
 .PHONY: $(PHONY)
