@@ -338,8 +338,10 @@ fn send_initiation(peer: &RcuArc<Peer>) {
         s.timers.any_authenticated_packet_sent();
     });
     peer.note_handshake_sent();
-    socket::send_message(peer, message.as_bytes(), HANDSHAKE_DSCP);
+    // Before it is sent: once it is, the response may be processed on another CPU, and what that
+    // takes back has to be there already.
     Peer::on_timers(peer, |s, now| s.timers.handshake_initiated(now, jitter));
+    socket::send_message(peer, message.as_bytes(), HANDSHAKE_DSCP);
 }
 
 /// A fresh Curve25519 secret.
