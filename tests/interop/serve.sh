@@ -10,6 +10,11 @@
 set -uo pipefail
 
 if [[ ${1:-} == --one ]]; then
+	# The connection ends with this, not with what the script leaves running.
+	for fd in /proc/self/fd/*; do
+		fd=${fd##*/}
+		((fd <= 2)) || exec {fd}>&-
+	done
 	script=
 	while IFS= read -r line && [[ $line != __END ]]; do
 		script+=$line$'\n'
