@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: GPL-2.0
+//! What the tests in virtual machines send at the driver when they mean harm.
+//!
+//! hostile packets account|flood ...: datagrams to its port
+//! hostile netlink ...: configuration
+//!
+//! tests/sanitize/*.py know the arguments. Each prints a line of JSON at its end.
+
+mod args;
+mod inner;
+mod netlink;
+mod nlmsg;
+mod packets;
+mod rng;
+mod sock;
+mod wire;
+
+fn main() {
+    let args = args::Args::new();
+    match (args.word(0), args.word(1)) {
+        (Some("packets"), Some(how @ ("account" | "flood"))) => packets::main(how, &args),
+        (Some("netlink"), None) => netlink::main(&args),
+        _ => {
+            eprintln!("hostile: tests/hostile/src/main.rs says what it takes");
+            std::process::exit(2);
+        }
+    }
+}

@@ -1,0 +1,229 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Hostile datagrams, to the port on which an honest tunnel lives.
+
+usage (in the guest): tests/sanitize/packets.py --seed N --count N --seconds N [--account N]
+
+  right --(veth)-- left --(veth)-- evil
+  honest tunnel: left and right; evil is a peer of left's, too, with a session
+
+tests/hostile (packets.rs) mutates what was captured of the honest tunnel and
+what it makes itself. First a few thousand datagrams with pauses: each of them
+must be received, and the counters of the interface must have exactly the
+authentic ones, as packets or as errors, whatever is in them. Then as many as
+fit in the time. In the meantime and afterwards the honest tunnel must work
+with the session it has, and the memory must return.
+"""
+
+import argparse
+import socket
+import struct
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+from honest import (  # pylint: disable=no-name-in-module
+    RESULTS,
+    Watched,
+    available,
+    helper,
+    hexed,
+    keys,
+    memory_returns,
+    outcome,
+    result,
+    sh,
+    slack,
+    stats,
+    udp_counters,
+)
+
+import nl
+
+EVIL = "10.1.0.2"
+ETH_P_ALL = 3
+
+
+@contextmanager
+def inside(ns):
+    """This process in another namespace."""
+    with open("/proc/self/ns/net", "rb") as home, open(f"/run/netns/{ns}", "rb") as there:
+        nl.setns(there.fileno())
+        try:
+            yield
+        finally:
+            nl.setns(home.fileno())
+
+
+def sniffer(ns):
+    """A socket that sees what crosses the cable of the honest tunnel."""
+    with inside(ns):
+        sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_ALL))
+        sock.bind(("outer", ETH_P_ALL))
+    sock.settimeout(1)
+    return sock
+
+
+def captured(sock, most):
+    """UDP payloads, of every type the tunnel sends."""
+    found = []
+    end = time.monotonic() + 5
+    while len(found) < most and time.monotonic() < end:
+        try:
+            packet, where = sock.recvfrom(65536)
+        except TimeoutError:
+            break
+        start = (packet[0] & 15) * 4
+        # In both directions.
+        if where[1] == 0x800 and packet[9] == 17:
+            length = struct.unpack("!H", packet[start + 4 : start + 6])[0]
+            found.append(packet[start + 8 : start + length])
+    sock.close()
+    return found
+
+
+def evil_peer(public):
+    """A third namespace, and left's peer in it."""
+    sh("ip", "netns", "add", "evil")
+    sh("ip", "-n", "evil", "link", "set", "lo", "up")
+    sh("ip", "-n", "left", "link", "add", "wild", "type", "veth", "peer", "name", "wild", "netns", "evil")
+    for ns, number in (("left", 1), ("evil", 2)):
+        sh("ip", "-n", ns, "addr", "add", f"10.1.0.{number}/24", "dev", "wild")
+        sh("ip", "-n", ns, "addr", "add", f"fd01::{number}/64", "dev", "wild", "nodad")
+        sh("ip", "-n", ns, "link", "set", "wild", "up")
+    # What waits for the neighbour's address may be dropped: not in the middle of it all.
+    for address in ("10.1.0.1", "fd01::1"):
+        sh("ip", "netns", "exec", "evil", "ping", "-q", "-c", "1", "-W", "20", address)
+    # Where the spoofed ones are from.
+    sh("ip", "-n", "left", "route", "add", "198.18.0.0/15", "via", EVIL)
+    sh("ip", "-n", "left", "addr", "add", "fd77::1/64", "dev", "honest", "nodad")
+    sh(
+        *("ip", "netns", "exec", "left", "wg", "set", "honest", "peer", public, "endpoint", f"{EVIL}:51900"),
+        *("allowed-ips", "192.168.77.3/32,fd77::3/128"),
+    )
+
+
+def settled(read, want, seconds=15):
+    """Reads both until they are equal, or for that long: the honest tunnel goes on meanwhile."""
+    end = time.monotonic() + seconds
+    while True:
+        both = read(), want()
+        if both[0] == both[1] or time.monotonic() > end:
+            return both
+        time.sleep(0.2)
+
+
+def account(arguments, seed, count):
+    """Every datagram, and every authentic message in one, is accounted for."""
+    before, right, udp = stats("left"), stats("right"), udp_counters("left")
+    done = outcome(helper("evil", "packets", "account", *arguments, "--seed", seed, "--count", count, "--seconds", 120), 300)
+    if done is None:
+        result(False, "hostile datagrams in small groups", "the sender failed")
+        return
+    kinds = ", ".join(f"{n} {what}" for what, n in done["sent"].items())
+    print(f"# {done['total']} in {done['ms'] / 1000:.0f} s: {kinds}; heard: {done['heard']}")
+    result(
+        done["barriers"] > 0 and done["unanswered"] == 0,
+        f"between {done['barriers']} groups the tunnel with the attacker answers",
+        f"{done['unanswered']} times no answer",
+    )
+
+    def seen():
+        now = stats("left")
+        return sum(now[k] - before[k] for k in ("rx_packets", "rx_errors"))
+
+    def expected():
+        return done["authentic"] + stats("right")["tx_packets"] - right["tx_packets"]
+
+    got, want = settled(seen, expected)
+    result(
+        got == want and done["authentic"] > count // 20,
+        f"{done['authentic']} authentic messages of {done['total']} datagrams are counted, and nothing else",
+        f"{got} were counted as packets or errors, {want} sent ({done['authentic']} by the attacker)",
+    )
+    after = stats("left")
+    for what in ("rx_frame_errors", "rx_length_errors"):
+        changed = after[what] - before[what]
+        result(changed > 0, f"{what} counts unsound packets ({changed})", "none")
+    now = udp_counters("left")
+    change = {k: now[k] - udp[k] for k in now if now[k] != udp.get(k)}
+    print(f"# UDP: {change}")
+
+
+def main():
+    """Both ways."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--count", type=int, default=10**9)
+    parser.add_argument("--seconds", type=int, default=60)
+    parser.add_argument("--account", type=int, default=6000)
+    parser.add_argument("--least", type=int, default=50000)
+    args = parser.parse_args()
+    print(f"# seed {args.seed}", flush=True)
+
+    honest = Watched([keys(), keys()])
+    honest.namespaces()
+    sock = sniffer("right")
+    honest.up()
+    sh("ip", "netns", "exec", "left", "ping", "-q", "-c", "20", "-i", "0.05", "-s", "500", "192.168.77.2")
+    messages = captured(sock, 60)
+    types = {m[0] for m in messages if m}
+    result({1, 2, 4} <= types, f"{len(messages)} messages captured, of types {sorted(types)} (3 the attacker makes itself)", "some are missing")
+    with open("/tmp/corpus", "wb") as file:
+        for message in messages:
+            file.write(struct.pack("<H", len(message)) + message)
+    mallory = keys()
+    evil_peer(mallory[1])
+    with open("/proc/sys/net/core/netdev_max_backlog", "w", encoding="ascii") as file:
+        file.write("20000")
+    arguments = (
+        *("--target", "10.1.0.1:51820", "--target6", "[fd01::1]:51820", "--port", "51900", "--corpus", "/tmp/corpus"),
+        *("--public", hexed(honest.keys[0][1]), "--secret", hexed(mallory[0])),
+    )
+    start = time.time()
+    honest.watch()
+    honest.look()
+    account(arguments, args.seed, args.account)
+    base = available()
+
+    udp, counted, right = udp_counters("left"), stats("left"), stats("right")
+    # Has left begin handshakes as well.
+    pinger = subprocess.Popen(  # pylint: disable=consider-using-with
+        ["ip", "netns", "exec", "left", "ping", "-q", "-i", "1", "192.168.77.3"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    process = helper("evil", "packets", "flood", *arguments, "--seed", args.seed + 1, "--count", args.count, "--seconds", args.seconds)
+    end = time.time() + args.seconds * 2 + 60
+    while process.poll() is None and time.time() < end:
+        time.sleep(3)
+        honest.look()
+    done = outcome(process, 10)
+    pinger.terminate()
+    pinger.wait(timeout=30)
+    if done is None:
+        result(False, "hostile datagrams as fast as they can be sent", "the sender failed")
+    else:
+        kinds = ", ".join(f"{n} {what}" for what, n in done["sent"].items())
+        print(f"# {done['total']} in {done['ms'] / 1000:.0f} s: {kinds}; heard: {done['heard']}")
+        received = udp_counters("left")["InDatagrams"] - udp["InDatagrams"]
+        result(
+            done["total"] >= args.least and received >= done["total"] // 2,
+            f"{done['total']} hostile datagrams sent, the driver was handed {received}, seed {args.seed}",
+            f"at least {args.least} should be sent, and half of them arrive",
+        )
+        seen = sum(stats("left")[k] - counted[k] for k in ("rx_packets", "rx_errors"))
+        most = done["authentic"] + stats("right")["tx_packets"] - right["tx_packets"]
+        result(0 < seen <= most, f"{seen} were taken for authentic, {most} are", "forged or replayed messages were taken for authentic")
+    wrong, summary = honest.verdict(start)
+    result(not wrong, f"the honest tunnel keeps its session ({summary})", "; ".join(wrong))
+    if done is not None:
+        # Not under load any more: whoever was the victim serves the attacker, too, if he behaves.
+        time.sleep(2)
+        again = outcome(helper("evil", "packets", "account", *arguments, "--seed", args.seed + 2, "--count", 1, "--seconds", 30), 120)
+        result(bool(again and again["heard"].get("session")), "afterwards a handshake is answered as before", "no session")
+    memory_returns(base, slack())
+    return 1 if RESULTS[False] or not RESULTS[True] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
