@@ -26,6 +26,7 @@ help:
 	@echo '  test           all of the following; FULL=1 for their full size'
 	@echo '  lint           format, clippy, unsafe only where it may be and argued for'
 	@echo '  unit           cargo test of the protocol on the host'
+	@echo '  fuzz           coverage-guided, of the same files, briefly; scripts/fuzz --seconds N for longer'
 	@echo '  smoke          demo, unload under traffic, wrong input, in one boot'
 	@echo "  kselftest      the kernel's own netns.sh, unmodified; SMP=<n> (default 2)"
 	@echo '  netlink        one conversation with the C driver and with ours, compared'
@@ -60,7 +61,7 @@ demo:
 test:
 	@scripts/test
 
-lint unit smoke kselftest scenarios interop kunit sanitize:
+lint unit fuzz smoke kselftest scenarios interop kunit sanitize:
 	@scripts/$@
 
 netlink:
@@ -72,5 +73,5 @@ clients:
 clean:
 	rm -rf build rust-project.json
 
-PHONY := all help module clippy install uninstall doc rust-analyzer demo test lint unit smoke kselftest netlink clients scenarios interop kunit sanitize clean
+PHONY := all help module clippy install uninstall doc rust-analyzer demo test lint unit fuzz smoke kselftest netlink clients scenarios interop kunit sanitize clean
 .PHONY: $(PHONY)
