@@ -225,8 +225,10 @@ def path_mtu(lab):
             pair.peer.address = ('fd01::1', 51820)
         for n in range(3):
             pair.say(bytes(1392))
-            got = [m.length for m in pair.peer.messages(1, 1)]
-            lab.see(f'IPv{version}, packet {n}: arrives', got, [] if version == 6 and n == 0 else [1452])
+            # The first over IPv6 is only reported as too big.
+            lost = version == 6 and n == 0
+            got = [m.length for m in pair.peer.messages(1, 3 if lost else 20)]
+            lab.see(f'IPv{version}, packet {n}: arrives', got, [] if lost else [1452])
             lab.see('outer packets', [[x.length, x.fragment, x.df] for x in capture.packets() if x.out])
 
 
