@@ -31,6 +31,7 @@ help:
 	@echo "  kselftest      the kernel's own netns.sh, unmodified; SMP=<n> (default 2)"
 	@echo '  netlink        one conversation with the C driver and with ours, compared'
 	@echo '  clients        wg, wg-quick, pyroute2 and YNL with both, compared'
+	@echo '  network        what crosses the network, and what is counted, with both, compared'
 	@echo '  scenarios      what WireGuard is used for, each a script in tests/scenarios'
 	@echo '  interop        with the C driver, wireguard-go and boringtun; decoded captures'
 	@echo '  kunit          the KUnit suites, in a sanitizer kernel (built on first use: KASAN, lockdep ...)'
@@ -70,8 +71,11 @@ netlink:
 clients:
 	@tests/clients/clients
 
+network:
+	@tests/network/run --parallel
+
 clean:
 	rm -rf build rust-project.json
 
-PHONY := all help module clippy install uninstall doc rust-analyzer demo test lint unit fuzz smoke kselftest netlink clients scenarios interop kunit sanitize clean
+PHONY := all help module clippy install uninstall doc rust-analyzer demo test lint unit fuzz smoke kselftest netlink clients network scenarios interop kunit sanitize clean
 .PHONY: $(PHONY)
