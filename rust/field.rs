@@ -63,9 +63,13 @@ macro_rules! impl_has_field {
     ($(impl HasField<$field_type:ty> for $self:ty { self.$field:ident })*) => {$(
         // SAFETY: `offset_of!` finds the field in `Self` itself, never through `Deref`; the raw
         // pointers are of one type only if the field's type is `$field_type`; the constant's
-        // assertion refuses a packed type that would misalign the field.
+        // assertion refuses a packed type that would misalign the field. It is initialised in
+        // every value, for a union is refused: reading its field is not safe.
         unsafe impl $crate::field::HasField<$field_type> for $self {
             const OFFSET: usize = {
+                $crate::field::assert_always_there::<$self>(|this| {
+                    let _ = &this.$field;
+                });
                 $crate::field::assert_field_type::<$self, $field_type>(
                     // SAFETY: Only a place is computed, and by a function that is never called.
                     |this| unsafe { &raw const (*this).$field },
@@ -83,6 +87,10 @@ macro_rules! impl_has_field {
     )*};
 }
 pub use impl_has_field;
+
+/// Helper of [`impl_has_field!`].
+#[doc(hidden)]
+pub const fn assert_always_there<T>(_: fn(&T)) {}
 
 /// Helper of [`impl_has_field!`].
 #[doc(hidden)]
