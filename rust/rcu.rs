@@ -495,6 +495,18 @@ impl GracePeriod {
     }
 }
 
+/// Whether the caller may wait for a grace period, as far as the kernel can tell.
+///
+/// With `CONFIG_PREEMPT_RCU` and `CONFIG_PREEMPT_COUNT`, as all preemptible kernels have them, that
+/// is for certain: false in any read-side critical section and any atomic context. Without them, a
+/// critical section of a task leaves no trace, and only softirqs, hardirqs and disabled interrupts
+/// or bottom halves are noticed.
+#[inline]
+pub(crate) fn may_wait() -> bool {
+    // SAFETY: An FFI call without requirements.
+    unsafe { bindings::may_wait() }
+}
+
 /// Waits for a grace period; expedited while the caller holds the rtnl lock.
 ///
 /// Sleeps; not while the caller holds a [`Guard`].

@@ -5,6 +5,7 @@
 //! C header: [`include/linux/rcupdate.h`](srctree/include/linux/rcupdate.h)
 
 use crate::rcu::{
+    may_wait,
     synchronize_net,
     Guard,
     RcuArc,
@@ -22,7 +23,7 @@ use core::{
         Ordering, //
     },
 };
-use kernel::alloc::KBox;
+use kernel::prelude::*;
 
 /// A pointer to an object that readers follow under RCU; it owns a reference to the object.
 ///
@@ -153,12 +154,18 @@ impl<T: Send + Sync + 'static> RcuSyncCell<T> {
     /// Replaces the content, waits until no reader can see the old one, and drops that.
     ///
     /// May be called by several at once: each takes out, waits for and drops what it replaced.
-    /// Sleeps, unless the cell was empty; process context only, without a [`Guard`] held.
+    /// Sleeps, unless the cell was empty; process context only, without a [`Guard`] held. Called
+    /// otherwise, it warns and leaks the old value, which the caller itself may be looking at, as
+    /// far as the kernel can tell: see [`may_wait`].
     pub fn replace(&self, value: Option<KBox<T>>) {
         // ORDERING: As in `RcuCell::swap`.
         let old = self.ptr.swap(Self::to_ptr(value), Ordering::AcqRel);
         // INVARIANT: The cell owns the new box; the old one is ours alone.
         if !old.is_null() {
+            if !may_wait() {
+                pr_err!("RCU-protected value replaced where nobody can wait: leaked\n");
+                return;
+            }
             synchronize_net();
             // SAFETY: By the type invariants this comes from `KBox::into_raw`; the swap made it
             // unreachable, and a grace period has passed since.

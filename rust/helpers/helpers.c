@@ -14,6 +14,7 @@
 #include "netdevice.c"
 #include "netns.c"
 #include "notifier.c"
+#include "rcu.c"
 #include "rtnl.c"
 #include "siphash.c"
 #include "skbuff.c"
