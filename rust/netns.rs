@@ -38,6 +38,10 @@ use kernel::{
         rcu,
         Arc, //
     },
+    time::{
+        delay::fsleep,
+        Delta, //
+    },
     types::Opaque, //
 };
 
@@ -162,10 +166,13 @@ impl Drop for NetRef {
 /// - `pre_exit` makes it null;
 /// - `ops_undo_list()` waits for a grace period between the `pre_exit` hooks and all that follows,
 ///   in particular what frees the namespace.
+///
+/// `holds` is the number of [`Hold`]s.
 struct Token {
     net: AtomicPtr<bindings::net>,
     /// Address of the namespace until it is gone; just a number.
     id: AtomicUsize,
+    holds: AtomicUsize,
 }
 
 /// All tokens, and whether there may be any.
@@ -223,6 +230,7 @@ impl WeakNet {
                 Token {
                     net: AtomicPtr::new(net.as_ptr()),
                     id: AtomicUsize::new(net.as_ptr() as usize),
+                    holds: AtomicUsize::new(0),
                 },
                 GFP_KERNEL,
             )?;
@@ -247,7 +255,104 @@ impl WeakNet {
     pub fn is(&self, net: &Net) -> bool {
         self.0.id.load(Ordering::Relaxed) == net.as_ptr() as usize
     }
+
+    /// Runs `f` if the namespace `net`, which this remembers, is not torn down before it returns;
+    /// for what must be given back to a namespace before it ends. Process context, may sleep.
+    ///
+    /// `f` must not make or drop a [`WeakNet`], nor take RTNL.
+    pub(crate) fn before_teardown<R>(&self, net: &Net, f: impl FnOnce() -> R) -> Option<R> {
+        if let Some(_user) = net.try_get() {
+            // With a user, teardown does not begin.
+            return Some(f());
+        }
+        // It has begun. The exit hook takes this mutex after the handler has returned and before it
+        // returns itself; so either `f` is over by then, or this finds the number cleared.
+        with_tokens(|_| self.is(net).then(f))
+    }
+
+    /// Counts something that teardown is to wait for; `None` if the namespace is going already.
+    ///
+    /// To be called in a read-side critical section, to which what is counted must be confined
+    /// until it is told that it may be (teardown waits for a grace period before it looks).
+    #[inline]
+    pub(crate) fn hold(&self) -> Option<Hold> {
+        if self.0.net.load(Ordering::Relaxed).is_null() {
+            return None;
+        }
+        self.0.holds.fetch_add(1, Ordering::Relaxed);
+        // INVARIANT: Counted just now.
+        Some(Hold(self.0.clone()))
+    }
+
+    /// Whether `hold` is one of this namespace, and that is not going.
+    #[inline]
+    pub(crate) fn is_held_by(&self, hold: NonNull<c_void>) -> bool {
+        ptr::eq(Arc::as_ptr(&self.0).cast(), hold.as_ptr())
+            && !self.0.net.load(Ordering::Relaxed).is_null()
+    }
 }
+
+/// Something that a namespace's teardown waits for.
+///
+/// It keeps teardown in [`Hooks::exit_rtnl`] until it is dropped, so the owner must see to it that
+/// this happens when [`PernetHandler::exit_rtnl`] asks for it.
+///
+/// # Invariants
+///
+/// Counted by the token's `holds`.
+pub(crate) struct Hold(Arc<Token>);
+
+impl Hold {
+    /// As a pointer, that owns it; equal for all of one namespace.
+    #[inline]
+    pub(crate) fn into_raw(self) -> NonNull<c_void> {
+        let this = core::mem::ManuallyDrop::new(self);
+        // SAFETY: Read once, for `this` is not dropped.
+        let token = Arc::into_raw(unsafe { ptr::read(&this.0) });
+        // SAFETY: Never null.
+        unsafe { NonNull::new_unchecked(token.cast_mut().cast()) }
+    }
+
+    /// # Safety
+    ///
+    /// `ptr` must come from `into_raw`, and be turned back only once for each such call.
+    pub(crate) unsafe fn from_raw(ptr: NonNull<c_void>) -> Self {
+        // INVARIANT: By the safety requirements.
+        // SAFETY: As above.
+        Self(unsafe { Arc::from_raw(ptr.as_ptr().cast_const().cast()) })
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        // ORDERING: Release: pairs with the acquire in `wait_for_holds`; what was held is given
+        // back.
+        self.0.holds.fetch_sub(1, Ordering::Release);
+    }
+}
+
+impl Token {
+    /// Waits until nothing is held any more. What the handler has let go is, or will be with the
+    /// next RCU callbacks; what it has not is a bug, and to wait for it is better than a namespace
+    /// that is freed under it.
+    fn wait_for_holds(&self) {
+        let mut rounds = 0u32;
+        while self.holds.load(Ordering::Acquire) != 0 {
+            // SAFETY: An FFI call without requirements other than the context.
+            unsafe { kernel::bindings::rcu_barrier() };
+            if rounds % HOLD_WARN_ROUNDS == HOLD_WARN_ROUNDS - 1 {
+                pr_warn!("a network namespace waits for its routes to be given back\n");
+            }
+            rounds = rounds.wrapping_add(1);
+            fsleep(Delta::from_millis(HOLD_WAIT_MS));
+        }
+    }
+}
+
+/// Milliseconds between two looks at what is still held.
+const HOLD_WAIT_MS: i64 = 10;
+/// After how many of them the log says so.
+const HOLD_WARN_ROUNDS: u32 = 1000;
 
 /// What a module does when a network namespace goes.
 pub trait PernetHandler: 'static {
@@ -255,7 +360,8 @@ pub trait PernetHandler: 'static {
     /// registration is dropped. The devices in it are still there.
     ///
     /// At this time [`WeakNet::get`] returns nothing for the namespace, and [`WeakNet::is`] still
-    /// recognises it.
+    /// recognises it. What holds routes of it must give them back
+    /// ([`DstCache`](crate::dst_cache::DstCache)); the namespace waits for that.
     fn exit_rtnl(rtnl: &Rtnl, net: &Net);
 }
 
@@ -287,6 +393,14 @@ impl<H: PernetHandler> Hooks<H> {
         let rtnl = unsafe { Rtnl::assume_held() };
         // SAFETY: A namespace is freed after its exit hooks have returned.
         H::exit_rtnl(&rtnl, unsafe { Net::from_raw(net) });
+        // After `pre_exit` and the grace period that followed nothing new is held.
+        let token = with_tokens(|tokens| {
+            let this = |t: &&Arc<Token>| t.id.load(Ordering::Relaxed) == net as usize;
+            tokens.list.iter().find(this).cloned()
+        });
+        if let Some(token) = token {
+            token.wait_for_holds();
+        }
         with_tokens(|tokens| {
             tokens.list.retain(|token| {
                 // A namespace whose `pre_exit` has been called gets no new token with its pointer,

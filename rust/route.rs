@@ -11,7 +11,8 @@
 
 use crate::{
     bindings,
-    dst_cache::DstCache, //
+    dst_cache::DstCache,
+    netns::WeakNet, //
 };
 use core::{
     mem::ManuallyDrop,
@@ -130,11 +131,12 @@ impl Flow4 {
     ///
     /// # Safety
     ///
-    /// `sk` must be a valid IPv4 socket in a live namespace; bottom halves must be disabled, under
+    /// `sk` must be a valid IPv4 socket in a live namespace, which is `net`; bottom halves must be disabled, under
     /// RCU.
     pub(crate) unsafe fn route(
         &mut self,
         sk: *mut bindings::sock,
+        net: &WeakNet,
         cache: Option<&DstCache>,
         cleared: &mut bool,
     ) -> Result<Route> {
@@ -163,7 +165,7 @@ impl Flow4 {
                 route = self.lookup(sk);
             }
             let route = route?;
-            if let Some(cache) = cache {
+            if let Some(cache) = cache.filter(|c| c.belongs_to(net)) {
                 bindings::route4_cache(cache.as_ptr().as_ptr(), route.as_ptr(), self.fl.saddr);
             }
             Ok(route)
@@ -205,11 +207,12 @@ impl Flow6 {
     ///
     /// # Safety
     ///
-    /// `sk` must be a valid IPv6 socket in a live namespace; bottom halves must be disabled, under
+    /// `sk` must be a valid IPv6 socket in a live namespace, which is `net`; bottom halves must be disabled, under
     /// RCU.
     pub(crate) unsafe fn route(
         &mut self,
         sk: *mut bindings::sock,
+        net: &WeakNet,
         cache: Option<&DstCache>,
         cleared: &mut bool,
     ) -> Result<Route> {
@@ -232,7 +235,7 @@ impl Flow6 {
                 }
             }
             let route = Route::from_raw(from_err_ptr(bindings::route6(sk, fl))?).ok_or(EINVAL)?;
-            if let Some(cache) = cache {
+            if let Some(cache) = cache.filter(|c| c.belongs_to(net)) {
                 bindings::route6_cache(cache.as_ptr().as_ptr(), route.as_ptr(), &self.fl.saddr);
             }
             Ok(route)

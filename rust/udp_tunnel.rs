@@ -129,21 +129,21 @@ impl<T: UdpReceiver> UdpSocket<T> {
 
 impl<T: UdpReceiver> Drop for UdpSocket<T> {
     fn drop(&mut self) {
-        // SAFETY: The socket keeps the memory of its namespace, if no more of it.
+        // SAFETY: The socket keeps the memory of its namespace (`sk_alloc()` of a kernel socket takes
+        // a passive reference), if no more of it.
         let net = unsafe { Net::from_raw(bindings::sk_net(self.sk.as_ptr()).cast()) };
-        // While there is a user, there is no exit hook. With none left, the caller may be that hook.
-        let user = self.net.get();
-        if user.is_none() && !self.net.is(net) {
+        let closed = self.net.before_teardown(net, || {
+            // SAFETY: Ours and open by the type invariants, and the namespace is not torn down
+            // before this returns. It clears the user data.
+            unsafe { bindings::udp_tunnel_close(self.sk.as_ptr()) }
+        });
+        if closed.is_none() {
             pr_warn!("UDP socket outlived its network namespace\n");
             return;
         }
-        // SAFETY: Ours and open by the type invariants, and the namespace has not been torn down.
-        // This clears the user data; callbacks that read it before run under RCU, and the receiver
-        // outlives them, for its memory is freed by RCU after `ctx` is dropped, which happens once.
-        unsafe {
-            bindings::udp_tunnel_close(self.sk.as_ptr());
-            ManuallyDrop::drop(&mut self.ctx);
-        }
+        // SAFETY: Callbacks that read the user data before it was cleared run under RCU, and the
+        // receiver outlives them, for its memory is freed by RCU after this, which happens once.
+        unsafe { ManuallyDrop::drop(&mut self.ctx) };
     }
 }
 
@@ -171,11 +171,14 @@ unsafe extern "C" fn receive<T: UdpReceiver>(
 }
 
 /// The sockets of one device: the same port for both protocols.
+///
+/// # Invariants
+///
+/// `v4` is an IPv4 socket, `v6` an IPv6 one, if the kernel has that. (Both are `UdpSocket`s; so they
+/// are private, for routing looks into the part of a socket that only its family has.)
 pub struct SocketPair<T: UdpReceiver> {
-    /// For IPv4.
-    pub v4: UdpSocket<T>,
-    /// For IPv6, if the kernel has that.
-    pub v6: Option<UdpSocket<T>>,
+    v4: UdpSocket<T>,
+    v6: Option<UdpSocket<T>>,
 }
 
 impl<T: UdpReceiver> SocketPair<T> {
@@ -186,6 +189,7 @@ impl<T: UdpReceiver> SocketPair<T> {
         let mut retries = 0;
         loop {
             let v4 = UdpSocket::open(net, L3::V4, port, ctx.clone()).map_err(|e| (L3::V4, e))?;
+            // INVARIANT: Opened with these families.
             if !ipv6_enabled() {
                 return Ok(Self { v4, v6: None });
             }
@@ -208,6 +212,8 @@ impl<T: UdpReceiver> SocketPair<T> {
 pub struct Xmit {
     /// Whether it was sent, that is, handed to a route.
     pub result: Result,
+    /// Packets that were not, although `result` is `Ok`, since memory for their headers was short.
+    pub lost: usize,
     /// Our end of the path is no longer valid: the endpoint's source is to be cleared.
     pub clear_src: bool,
 }
@@ -234,7 +240,7 @@ pub fn xmit<T: UdpReceiver>(
 
 /// Sends packets, by a route that is looked up once; each has the DS field that is stored with it.
 ///
-/// Either all are sent or none.
+/// Either all are sent or none, but for want of memory.
 pub fn xmit_list<T: UdpReceiver>(
     pair: &SocketPair<T>,
     list: SkbList,
@@ -244,6 +250,7 @@ pub fn xmit_list<T: UdpReceiver>(
     cache: Option<&DstCache>,
 ) -> Xmit {
     let mut clear_src = false;
+    let mut lost = 0;
     let _bh = ReadLockBh::new();
     let result = match endpoint {
         Endpoint::None => Err(EAFNOSUPPORT),
@@ -256,14 +263,14 @@ pub fn xmit_list<T: UdpReceiver>(
         } => {
             let (from, to) = ((*src, pair.v4.port()), (*addr, *port));
             let mut flow = Flow4::new(from, to, *src_ifindex, mark);
-            let sk = pair.v4.sk.as_ptr();
+            let (sk, net) = (pair.v4.sk.as_ptr(), &pair.v4.net);
             // SAFETY: The socket is open while borrowed; `_bh` provides the context. In `xmit`, the
             // reference to the route is there, and passes on unless `hold`.
             unsafe {
                 check_net(sk)
-                    .and_then(|()| flow.route(sk, cache, &mut clear_src))
+                    .and_then(|()| flow.route(sk, net, cache, &mut clear_src))
                     .map(|route| {
-                        each(list, route, |skb, dst, hold, ds| {
+                        each(list, route, &mut lost, |skb, dst, hold, ds| {
                             bindings::udp4_xmit(
                                 sk,
                                 dst,
@@ -287,13 +294,13 @@ pub fn xmit_list<T: UdpReceiver>(
         } => pair.v6.as_ref().ok_or(ENONET).and_then(|socket| {
             let (from, to) = ((src, socket.port()), (addr, *port));
             let mut flow = Flow6::new(from, to, *scope_id, mark);
-            let sk = socket.sk.as_ptr();
+            let (sk, net) = (socket.sk.as_ptr(), &socket.net);
             // SAFETY: As above.
             unsafe {
                 check_net(sk)
-                    .and_then(|()| flow.route(sk, cache, &mut clear_src))
+                    .and_then(|()| flow.route(sk, net, cache, &mut clear_src))
                     .map(|route| {
-                        each(list, route, |skb, dst, hold, ds| {
+                        each(list, route, &mut lost, |skb, dst, hold, ds| {
                             bindings::udp6_xmit(
                                 sk,
                                 dst,
@@ -309,23 +316,29 @@ pub fn xmit_list<T: UdpReceiver>(
             }
         }),
     };
-    Xmit { result, clear_src }
+    Xmit {
+        result,
+        lost,
+        clear_src,
+    }
 }
 
-/// Calls `send` for each packet, which takes it over, and with the last one the route.
+/// Calls `send` for each packet, which takes it over, and with the last one the route. Counts those
+/// for which it returns `false` in `lost`.
 #[inline]
 fn each(
     mut list: SkbList,
     route: Route,
-    mut send: impl FnMut(*mut kernel::bindings::sk_buff, *mut bindings::dst_entry, bool, u8),
+    lost: &mut usize,
+    mut send: impl FnMut(*mut kernel::bindings::sk_buff, *mut bindings::dst_entry, bool, u8) -> bool,
 ) {
     while let Some(skb) = list.pop_front() {
         let ds = skb.ds();
         if list.is_empty() {
-            send(skb.into_raw(), route.into_raw(), false, ds);
+            *lost += usize::from(!send(skb.into_raw(), route.into_raw(), false, ds));
             return;
         }
-        send(skb.into_raw(), route.as_ptr(), true, ds);
+        *lost += usize::from(!send(skb.into_raw(), route.as_ptr(), true, ds));
     }
 }
 

@@ -82,8 +82,9 @@ pub(crate) fn send_batch(peer: &RcuArc<Peer>, batch: Batch<Session>) -> bool {
     }
     let (sent, stale) = {
         let path = peer.path.read();
-        let Xmit { result, clear_src } =
-            udp_tunnel::xmit_list(pair, segments, &path.endpoint, dev, mark, Some(&path.cache));
+        let Xmit {
+            result, clear_src, ..
+        } = udp_tunnel::xmit_list(pair, segments, &path.endpoint, dev, mark, Some(&path.cache));
         (result.is_ok(), clear_src.then_some(path.endpoint))
     };
     forget_source(peer, stale);
@@ -106,8 +107,9 @@ pub(crate) fn send_message(peer: &RcuArc<Peer>, message: &[u8], ds: u8) {
     let mark = device.fwmark.load(Relaxed);
     let stale = {
         let path = peer.path.read();
-        let Xmit { result, clear_src } =
-            udp_tunnel::xmit(pair, skb, &path.endpoint, dev, mark, ds, Some(&path.cache));
+        let Xmit {
+            result, clear_src, ..
+        } = udp_tunnel::xmit(pair, skb, &path.endpoint, dev, mark, ds, Some(&path.cache));
         if result.is_ok() {
             count_tx(peer, message.len());
         }

@@ -133,13 +133,32 @@ int wg_helper_dst_ifindex(const struct dst_entry *dst)
 	return dst->dev->ifindex;
 }
 
-/* Sends @skb by the route @dst; takes over the reference to it unless @hold. */
-void wg_helper_udp4_xmit(struct sock *sk, struct dst_entry *dst, bool hold,
+/*
+ * udp_tunnel_xmit_skb() pushes headers without looking for room, into a buffer
+ * that could be another's as well.
+ */
+static bool wg_udp_room(struct sk_buff *skb, struct dst_entry *dst,
+			unsigned int ip_header)
+{
+	if (likely(!skb_cow_head(skb, ip_header + sizeof(struct udphdr))))
+		return true;
+	dst_release(dst);
+	kfree_skb_reason(skb, SKB_DROP_REASON_NOMEM);
+	return false;
+}
+
+/*
+ * Sends @skb by the route @dst; takes over the reference to it unless @hold.
+ * False if @skb was dropped as memory is short.
+ */
+bool wg_helper_udp4_xmit(struct sock *sk, struct dst_entry *dst, bool hold,
 			 struct sk_buff *skb, struct net_device *dev,
 			 const struct flowi4 *fl, u32 mark, u8 ds)
 {
 	if (hold)
 		dst_hold(dst);
+	if (!wg_udp_room(skb, dst, sizeof(struct iphdr)))
+		return false;
 	skb_mark_not_on_list(skb);
 	skb->dev = dev;
 	skb->mark = mark;
@@ -147,6 +166,7 @@ void wg_helper_udp4_xmit(struct sock *sk, struct dst_entry *dst, bool hold,
 	udp_tunnel_xmit_skb(dst_rtable(dst), sk, skb, fl->saddr, fl->daddr, ds,
 			    ip4_dst_hoplimit(dst), 0, fl->fl4_sport,
 			    fl->fl4_dport, false, false, 0);
+	return true;
 }
 
 void wg_helper_dst_cache_reset(struct dst_cache *cache)
@@ -182,12 +202,14 @@ void wg_helper_route6_cache(struct dst_cache *cache, struct dst_entry *dst,
 	dst_cache_set_ip6(cache, dst, saddr);
 }
 
-void wg_helper_udp6_xmit(struct sock *sk, struct dst_entry *dst, bool hold,
+bool wg_helper_udp6_xmit(struct sock *sk, struct dst_entry *dst, bool hold,
 			 struct sk_buff *skb, struct net_device *dev,
 			 const struct flowi6 *fl, u32 mark, u8 ds)
 {
 	if (hold)
 		dst_hold(dst);
+	if (!wg_udp_room(skb, dst, sizeof(struct ipv6hdr)))
+		return false;
 	skb_mark_not_on_list(skb);
 	skb->dev = dev;
 	skb->mark = mark;
@@ -195,6 +217,7 @@ void wg_helper_udp6_xmit(struct sock *sk, struct dst_entry *dst, bool hold,
 	udp_tunnel6_xmit_skb(dst, sk, skb, dev, &fl->saddr, &fl->daddr, ds,
 			     ip6_dst_hoplimit(dst), 0, fl->fl6_sport,
 			     fl->fl6_dport, false, 0);
+	return true;
 }
 #else
 /* Without IPv6 there is no socket that could get here. */
@@ -223,12 +246,13 @@ void wg_helper_route6_cache(struct dst_cache *cache, struct dst_entry *dst,
 {
 }
 
-void wg_helper_udp6_xmit(struct sock *sk, struct dst_entry *dst, bool hold,
+bool wg_helper_udp6_xmit(struct sock *sk, struct dst_entry *dst, bool hold,
 			 struct sk_buff *skb, struct net_device *dev,
 			 const struct flowi6 *fl, u32 mark, u8 ds)
 {
 	if (!hold)
 		dst_release(dst);
 	kfree_skb(skb);
+	return false;
 }
 #endif
