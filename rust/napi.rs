@@ -5,7 +5,7 @@
 //! [`include/linux/netdevice.h`](srctree/include/linux/netdevice.h). A [`Napi`] of this module is
 //! no hardware queue, but a place to hand received packets to the stack in order; so it cannot be
 //! busy-polled. Whether it runs in softirq context or in a kernel thread of its own is the
-//! administrator's choice: `/sys/class/net/NAME/threaded`, off by default.
+//! administrator's choice: `/sys/class/net/NAME/threaded`.
 
 use crate::{
     bindings,
@@ -14,7 +14,7 @@ use crate::{
         RcuArc,
         RcuObject, //
     },
-    skbuff::SkBuff, //
+    skbuff::RxPacket, //
 };
 use core::{
     ffi::c_int,
@@ -35,8 +35,8 @@ pub trait NapiPoll: Send + Sync + 'static {
     /// Handles up to `budget` packets and returns how many it did.
     ///
     /// With less than `budget`, polling ends until the next [`Napi::schedule`]; what was scheduled
-    /// during the poll makes it start again. A `budget` of 0 asks for no reception at all. Softirq
-    /// context, or bottom halves disabled; never twice at once for one `Napi`.
+    /// during the poll makes it start again. `budget` is not 0. Softirq context, or bottom halves
+    /// disabled; never twice at once for one `Napi`.
     fn poll(this: &Self, ctx: &NapiContext<'_>, budget: usize) -> usize;
 }
 
@@ -136,14 +136,11 @@ pub struct NapiContext<'a> {
 
 impl NapiContext<'_> {
     /// Hands a packet to the stack, as received by the device; GRO may merge it with others.
-    ///
-    /// Its protocol, network header and checksum state must be what they should be:
-    /// [`SkBuff::prepare_rx`].
     #[inline]
-    pub fn gro_receive(&self, skb: SkBuff) {
-        // SAFETY: Being polled by the type invariants; the packet is ours and passes on. The
-        // function gives it the device of the context.
-        unsafe { bindings::napi_gro_receive(self.napi, skb.into_raw()) }
+    pub fn gro_receive(&self, packet: RxPacket) {
+        // SAFETY: Being polled by the type invariants; the packet is ours and passes on, and its
+        // headers are what the stack expects. The function gives it the device of the context.
+        unsafe { bindings::napi_gro_receive(self.napi, packet.into_inner().into_raw()) }
     }
 }
 
@@ -161,6 +158,10 @@ unsafe extern "C" fn poll<C: NapiPoll>(napi: *mut bindings::napi_struct, budget:
         _poll: PhantomData,
     };
     let budget = usize::try_from(budget).unwrap_or(0);
+    if budget == 0 {
+        // netpoll, maybe with interrupts off: nothing may be received.
+        return 0;
+    }
     // SAFETY: `Napi` keeps it until polling has ended.
     let done = C::poll(unsafe { &*instance.ctx }, &context, budget).min(budget);
     if done < budget {

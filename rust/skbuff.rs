@@ -51,6 +51,7 @@ pub(crate) use raw::{
 pub use receive::{
     Inner,
     InnerError,
+    RxPacket,
     UdpPacket, //
 };
 pub use segment::{
@@ -66,8 +67,10 @@ const ETH_P_IPV6: u16 = 0x86dd;
 const IPV4_HEADER: usize = 20;
 /// Size of an IPv6 header.
 const IPV6_HEADER: usize = 40;
-/// The most room that an allocation may ask for, in bytes.
+/// The most room behind the start of the data that an allocation may ask for, in bytes.
 const MAX_ROOM: usize = 1 << 20;
+/// The most in front of it: the offsets of headers are 16 bits wide.
+const MAX_HEADROOM: usize = 1 << 15;
 
 /// A version of the internet protocol.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -165,7 +168,7 @@ impl SkBuff {
     }
 
     fn alloc(headroom: usize, tailroom: usize, flags: Flags) -> Result<Self> {
-        if headroom > MAX_ROOM || tailroom > MAX_ROOM {
+        if headroom > MAX_HEADROOM || tailroom > MAX_ROOM {
             return Err(EINVAL);
         }
         let gfp = if flags.contains(GFP_KERNEL) {

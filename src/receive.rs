@@ -262,9 +262,9 @@ fn deliver_one(peer: &RcuArc<Peer>, napi: &NapiContext<'_>, session: &Session, m
         }
     };
     let len = skb.len();
-    if !skb.prepare_rx(dev, ds, inner.total_len) {
+    let Ok(packet) = skb.prepare_rx(dev, ds, inner.total_len) else {
         return;
-    }
+    };
     // Cryptokey routing: the sender must be the peer that packets to this address would go to.
     let routed = device.allowed_ips.lookup(inner.src, &guard);
     if routed.is_none_or(|r| r.id != peer.id) {
@@ -279,7 +279,7 @@ fn deliver_one(peer: &RcuArc<Peer>, napi: &NapiContext<'_>, session: &Session, m
         dev.count(Counter::RxFrameErrors, 1);
         return;
     }
-    napi.gro_receive(skb);
+    napi.gro_receive(packet);
     peer.count_rx(data_len(len));
     dev.rx_stats_add(data_len(len));
 }

@@ -36,6 +36,12 @@ void wg_helper_netif_keep_dst(struct net_device *dev)
 	netif_keep_dst(dev);
 }
 
+/* Whether a NAPI instance of @dev was added and not deleted. */
+bool wg_helper_netdev_has_napi(const struct net_device *dev)
+{
+	return !list_empty(&dev->napi_list);
+}
+
 /* Forgets the per-CPU counters, which the core has freed or never allocated. */
 void wg_helper_netdev_drop_tstats(struct net_device *dev)
 {

@@ -229,7 +229,13 @@ bool wg_helper_skb_receive_prepare(struct sk_buff *skb, struct net_device *dev,
 	skb->dev = dev;
 	skb->ip_summed = CHECKSUM_UNNECESSARY;
 	skb->csum_level = ~0;
+	/* What the layers above may rely on, whatever was done to @skb before. */
+	skb_reset_mac_header(skb);
+	skb_reset_network_header(skb);
+	skb->mac_len = 0;
 	skb->protocol = ip_tunnel_parse_protocol(skb);
+	if (unlikely(!skb->protocol))
+		return false;
 	if (skb->protocol == htons(ETH_P_IP))
 		INET_ECN_decapsulate(skb, outer_ds, ip_hdr(skb)->tos);
 	else if (skb->protocol == htons(ETH_P_IPV6))

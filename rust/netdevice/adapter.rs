@@ -165,7 +165,8 @@ impl<D: Driver> Adapter<D> {
             let link_net = unsafe { Net::from_raw(bindings::rtnl_newlink_link_net(params)) };
             // SAFETY: Valid or null, and for this request's handler only.
             let extack = unsafe { ExtAck::from_raw(extack) };
-            let this = D::newlink(&rtnl, netdev, link_net, &extack)?;
+            let this = D::newlink(&rtnl, netdev, link_net, &extack)
+                .inspect_err(|_| Self::keep_if_used(&rtnl, dev))?;
 
             // SAFETY: The device is not registered: nobody else looks at this.
             let this: &RcuArc<D::Device> = unsafe { (*private.this.get()).insert(this) };
@@ -189,6 +190,7 @@ impl<D: Driver> Adapter<D> {
                     // SAFETY: It never was visible, and none of our callbacks will be called; our
                     // caller frees it.
                     unsafe { Self::destructor(dev) };
+                    Self::keep_if_used(&rtnl, dev);
                 }
                 return Err(e);
             }
@@ -201,6 +203,19 @@ impl<D: Driver> Adapter<D> {
             D::registered(netdev, this);
             Ok(0)
         })
+    }
+
+    /// For a device that was not registered and that the caller of `newlink` frees next, without
+    /// waiting for references: if the driver has kept a [`Napi`](crate::napi::Napi) of it, which
+    /// goes on using it, it is leaked instead.
+    fn keep_if_used(_rtnl: &Rtnl, dev: *mut bindings::net_device) {
+        // SAFETY: Callers pass a device that went through `setup`, under RTNL.
+        if unsafe { bindings::netdev_has_napi(dev) } {
+            pr_err!("a device could not be registered, but is still polled: leaked\n");
+            // `free_netdev()` takes it for one that is being unregistered, and leaves that to others.
+            // SAFETY: As above; nobody else looks at a device that was never listed.
+            unsafe { (*dev).reg_state = REG_UNREGISTERING };
+        }
     }
 
     /// Makes the device known to its state. Does nothing the second time.

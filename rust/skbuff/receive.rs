@@ -166,17 +166,44 @@ impl SkBuff {
     /// Makes a packet that [`SkBuff::inner`] approved one that `dev` received: cut to `total_len`,
     /// checksums vouched for, congestion marks of the outer header (`outer_ds`) taken over.
     ///
-    /// Returns `false` if memory is short; the packet is then to be dropped.
-    pub fn prepare_rx(&mut self, dev: &NetDevice, outer_ds: u8, total_len: usize) -> bool {
+    /// Hands it back if memory is short, or if its data does not start with an IP header.
+    pub fn prepare_rx(
+        self,
+        dev: &NetDevice,
+        outer_ds: u8,
+        total_len: usize,
+    ) -> Result<RxPacket, SkBuff> {
         let Ok(total_len) = u32::try_from(total_len) else {
-            return false;
+            return Err(self);
         };
         // SAFETY: Valid and ours by the type invariants. The IP header that ECN marking touches is
         // the one that `ip_tunnel_parse_protocol` finds inside the data. `dev` lives through this
         // function, and nothing looks at the pointer afterwards: `Napi` sets it anew.
-        unsafe {
+        let prepared = unsafe {
             bindings::skb_receive_prepare(self.raw().as_ptr(), dev.as_ptr(), outer_ds, total_len)
+        };
+        if !prepared {
+            return Err(self);
         }
+        // INVARIANT: The shim has set them.
+        Ok(RxPacket(self))
+    }
+}
+
+/// A packet that can be handed up: [`NapiContext::gro_receive`](crate::napi::NapiContext).
+///
+/// # Invariants
+///
+/// MAC and network header are where the data starts, which is an IP header of the packet's
+/// protocol, and its link-layer header is empty. The layers above take that for granted: a packet
+/// without would have them write in front of its buffer.
+pub struct RxPacket(SkBuff);
+
+impl RxPacket {
+    /// The packet.
+    #[inline]
+    pub fn into_inner(self) -> SkBuff {
+        self.0
     }
 }
 
