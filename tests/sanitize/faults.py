@@ -27,7 +27,8 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import nl  # noqa: E402
 
 DEBUG = "/sys/kernel/debug"
-NOMEM = {0, errno.ENOMEM, errno.ENOBUFS}
+# ENFILE: the file of the socket that asks could not be made.
+NOMEM = {0, errno.ENOMEM, errno.ENOBUFS, errno.ENFILE}
 LIBC = ctypes.CDLL(None, use_errno=True)
 RESULTS = {True: 0, False: 0}
 
@@ -173,7 +174,9 @@ def operations(nth, limit):
         error = add()
         return 0 if error == errno.EEXIST else error
 
-    every(nth, "ip link add", add_or_there, delete, NOMEM, limit)
+    # EINVAL: netdev_register_kobject() does not look whether the name could be set, and device_add()
+    # refuses a device without one.
+    every(nth, "ip link add", add_or_there, delete, NOMEM | {errno.EINVAL}, limit)
     add()
     every(nth, "set key, port and peers", configure, clear, NOMEM, limit)
     configure()
