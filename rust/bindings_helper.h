@@ -3,6 +3,7 @@
 #include <crypto/blake2s.h>
 #include <crypto/chacha20poly1305.h>
 #include <crypto/curve25519.h>
+#include <linux/ethtool.h>
 #include <linux/if_arp.h>
 #include <linux/netdevice.h>
 #include <linux/ptr_ring.h>
@@ -28,6 +29,7 @@ enum {
 	WGK_NET_DEVICE_REG_STATE = offsetof(struct net_device, reg_state),
 	WGK_NET_DEVICE_PRIV_DESTRUCTOR = offsetof(struct net_device, priv_destructor),
 	WGK_NET_DEVICE_RTNL_LINK_OPS = offsetof(struct net_device, rtnl_link_ops),
+	WGK_NET_DEVICE_ETHTOOL_OPS = offsetof(struct net_device, ethtool_ops),
 	WGK_NET_DEVICE_PRIV = offsetof(struct net_device, priv),
 };
 

@@ -76,6 +76,7 @@ const _: () = {
     assert!(offset_of!(Dev, reg_state) == bindings::WGK_NET_DEVICE_REG_STATE as usize);
     assert!(offset_of!(Dev, priv_destructor) == bindings::WGK_NET_DEVICE_PRIV_DESTRUCTOR as usize);
     assert!(offset_of!(Dev, rtnl_link_ops) == bindings::WGK_NET_DEVICE_RTNL_LINK_OPS as usize);
+    assert!(offset_of!(Dev, ethtool_ops) == bindings::WGK_NET_DEVICE_ETHTOOL_OPS as usize);
     assert!(offset_of!(Dev, priv_) == bindings::WGK_NET_DEVICE_PRIV as usize);
 };
 
@@ -491,6 +492,12 @@ pub trait Driver: Sized + 'static {
         link_net: &Net,
         extack: &ExtAck,
     ) -> Result<RcuArc<Self::Device>>;
+
+    /// Names of the numbers that `ethtool -S` shows, at most 31 bytes each; none: no such thing.
+    const STATISTICS: &'static [&'static str] = &[];
+
+    /// The numbers, as many as there are names; `out` is zero. Process context, RTNL held.
+    fn statistics(_this: &Self::Device, _out: &mut [u64]) {}
 
     /// Where the state finds its device. Each device wants a cell of its own.
     fn dev_cell(this: &Self::Device) -> &NetDevCell;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Work that runs on every CPU, or on a given one.
+//! Work that runs on every CPU, or on a given one; counters that every CPU has its own of.
 //!
 //! C headers: [`include/linux/percpu.h`](srctree/include/linux/percpu.h),
 //! [`include/linux/workqueue.h`](srctree/include/linux/workqueue.h)
@@ -119,5 +119,59 @@ impl<C: PerCpuWorker> Drop for PerCpuWork<C> {
     fn drop(&mut self) {
         // SAFETY: By the type invariants the items are allocated; nobody can queue them any more.
         unsafe { bindings::percpu_work_free(self.slots.as_ptr()) }
+    }
+}
+
+/// `N` counters, each with a copy per CPU, so that counting never waits for another CPU.
+///
+/// # Invariants
+///
+/// `counters` is a per-CPU allocation of `N` `u64`s.
+pub struct PerCpuCounters<const N: usize> {
+    counters: NonNull<c_void>,
+}
+
+// SAFETY: Adding is one operation that neither preemption nor an interrupt comes between, reading
+// is racy by design; both may be done, and the memory freed, by any task.
+unsafe impl<const N: usize> Send for PerCpuCounters<N> {}
+// SAFETY: As above.
+unsafe impl<const N: usize> Sync for PerCpuCounters<N> {}
+
+impl<const N: usize> PerCpuCounters<N> {
+    /// Counters that are zero. Sleeps.
+    pub fn new() -> Result<Self> {
+        const { assert!(N > 0 && N <= 1024) };
+        // SAFETY: An FFI call without requirements other than the context.
+        let counters = unsafe { bindings::percpu_counters_alloc(N as u32) };
+        // INVARIANT: Just made so.
+        Ok(Self {
+            counters: NonNull::new(counters).ok_or(ENOMEM)?,
+        })
+    }
+
+    /// Adds `n` to a counter; nothing if there is none of that number. Any context.
+    #[inline]
+    pub fn add(&self, counter: usize, n: u64) {
+        if counter < N {
+            // SAFETY: By the type invariants there is such a counter.
+            unsafe { bindings::percpu_counters_add(self.counters.as_ptr(), counter as u32, n) }
+        }
+    }
+
+    /// The sum over all CPUs; 0 if there is no counter of that number. What is added meanwhile may
+    /// be in it or not. Any context.
+    pub fn sum(&self, counter: usize) -> u64 {
+        if counter >= N {
+            return 0;
+        }
+        // SAFETY: By the type invariants there is such a counter.
+        unsafe { bindings::percpu_counters_sum(self.counters.as_ptr(), counter as u32) }
+    }
+}
+
+impl<const N: usize> Drop for PerCpuCounters<N> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants it is allocated, and nobody can use it any more.
+        unsafe { bindings::percpu_counters_free(self.counters.as_ptr()) }
     }
 }

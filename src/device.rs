@@ -81,6 +81,11 @@ use crate::{
         self,
         MacState, //
     },
+    drops::{
+        self,
+        Drops,
+        Reason, //
+    },
     messages::{
         CookieReply,
         AUTHTAG_LEN,
@@ -171,6 +176,7 @@ impl Config {
 }
 
 /// Whether a handshake message is to be answered with a cookie, instead of being worked on.
+#[derive(Clone, Copy)]
 pub(crate) struct NeedsCookie(pub(crate) bool);
 
 /// One WireGuard device.
@@ -207,6 +213,8 @@ pub(crate) struct Device {
     pub(crate) last_under_load_ns: AtomicU64,
     /// Between `ndo_open` and `ndo_stop`.
     up: AtomicBool,
+    /// What was dropped, by reason.
+    pub(crate) drops: Drops,
 }
 
 impl RcuObject for Device {}
@@ -235,6 +243,7 @@ impl Device {
                 listen_port: AtomicU16::new(0),
                 last_under_load_ns: AtomicU64::new(0),
                 up: AtomicBool::new(false),
+                drops: Drops::new()?,
             }? Error),
             GFP_KERNEL,
         )
@@ -274,15 +283,15 @@ impl Device {
     // ---- cookies ----
 
     /// Whether a handshake message may be worked on, by its MACs and by how many came from its
-    /// source; `None` if it's to be dropped, else whether it's to be answered with a cookie instead.
-    /// Process context.
+    /// source; an error if it's to be dropped, else whether it's to be answered with a cookie
+    /// instead. Process context.
     pub(crate) fn check_macs(
         &self,
         message: &[u8],
         source: &Endpoint,
         under_load: bool,
         now_ns: u64,
-    ) -> Option<NeedsCookie> {
+    ) -> Result<NeedsCookie, Reason> {
         let mut bytes = [0; 18];
         let len = cookie_source(source, &mut bytes);
         if under_load && self.cookies.read().secret_due(now_ns) {
@@ -295,11 +304,13 @@ impl Device {
             .read()
             .mac_state(message, &bytes[..len], under_load, now_ns);
         match state {
-            MacState::Invalid => None,
-            MacState::ValidNoCookie => Some(NeedsCookie(under_load)),
-            MacState::ValidWithCookie => self
-                .within_rate(source.ip()?, now_ns)
-                .then_some(NeedsCookie(false)),
+            MacState::Invalid => Err(Reason::HandshakeMac),
+            MacState::ValidNoCookie => Ok(NeedsCookie(under_load)),
+            MacState::ValidWithCookie => source
+                .ip()
+                .filter(|ip| self.within_rate(*ip, now_ns))
+                .map(|_| NeedsCookie(false))
+                .ok_or(Reason::HandshakeRate),
         }
     }
 
@@ -403,6 +414,12 @@ impl Driver for WireGuard {
     type Device = Device;
     // Not the module's name: users ask for this kind, whichever module provides it.
     const KIND: &'static CStr = c"wireguard";
+
+    const STATISTICS: &'static [&'static str] = drops::NAMES;
+
+    fn statistics(device: &Device, out: &mut [u64]) {
+        device.drops.read(out);
+    }
 
     fn dev_cell(device: &Device) -> &NetDevCell {
         &device.dev

@@ -27,6 +27,7 @@ use wgk::{
 mod allowedips;
 mod cookie;
 mod device;
+mod drops;
 mod expiry;
 mod keypairs;
 mod messages;

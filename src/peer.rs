@@ -76,6 +76,7 @@ use crate::{
         Config,
         Device, //
     },
+    drops::Reason,
     keypairs::{
         Keypairs,
         Rotation, //
@@ -334,6 +335,7 @@ impl Peer {
         let list = self.staged.lock().take();
         if !list.is_empty() {
             self.device.count(Counter::TxDropped, list.len() as u64);
+            self.device.drops.add(Reason::TxPurged, list.len());
         }
     }
 

@@ -59,6 +59,7 @@ use wgk::{
 
 use crate::{
     device::Device,
+    drops::Reason,
     messages::{
         MAX_QUEUED_INCOMING_HANDSHAKES,
         MAX_QUEUED_PACKETS, //
@@ -181,10 +182,11 @@ impl HandshakeStage {
         self.len.load(Relaxed) as usize
     }
 
-    /// Drops what is queued; what is being worked on stays counted.
+    /// Drops what is queued; what is being worked on stays counted in `len`.
     pub(crate) fn purge(&self) {
         let list = self.queue.lock().take();
         self.len.fetch_sub(list.len() as u32, Relaxed);
+        self.device.drops.add(Reason::RxDown, list.len());
     }
 }
 

@@ -42,6 +42,7 @@ use crate::{
         Device,
         NeedsCookie, //
     },
+    drops::Reason,
     messages::{
         classify,
         data_len,
@@ -72,12 +73,13 @@ impl UdpReceiver for Device {
     /// A datagram arrived on one of the device's sockets. Softirq, under RCU.
     fn receive(this: &Self, skb: SkBuff) {
         let Ok(mut packet) = skb.udp_payload() else {
+            this.drops.add(Reason::RxHeader, 1);
             return;
         };
         let len = packet.len();
         let kind = packet.head(TYPE_LEN).and_then(|head| classify(head, len));
         match kind {
-            None => (),
+            None => this.drops.add(Reason::RxType, 1),
             Some(Kind::Data) => receive_data(this, packet),
             Some(_) => queue_handshake(this, packet),
         }
@@ -89,15 +91,19 @@ impl UdpReceiver for Device {
 fn queue_handshake(device: &Device, packet: UdpPacket) {
     let guard = read_lock();
     let Some(resources) = device.resources.load(&guard) else {
+        device.drops.add(Reason::RxDown, 1);
         return;
     };
-    if !random::ready()
-        || resources
-            .handshake
-            .context()
-            .push(packet.into_inner())
-            .is_err()
-    {
+    let queue = resources.handshake.context();
+    let refused = if !random::ready() {
+        Some(Reason::HandshakeEntropy)
+    } else if queue.push(packet.into_inner()).is_err() {
+        Some(Reason::HandshakeQueue)
+    } else {
+        None
+    };
+    if let Some(reason) = refused {
+        device.drops.add(reason, 1);
         wgk::net_dbg_ratelimited!("{}: Dropping handshake packet\n", device.name());
         return;
     }
@@ -112,18 +118,23 @@ fn receive_data(device: &Device, mut packet: UdpPacket) {
         .and_then(|head| DataHeader::ref_from_prefix(head).ok())
         .map(|(header, _)| (header.receiver_index.get(), header.counter.get()))
     else {
+        device.drops.add(Reason::RxMemory, 1);
         return;
     };
     let guard = read_lock();
     let Some(resources) = device.resources.load(&guard) else {
+        device.drops.add(Reason::RxDown, 1);
         return;
     };
-    let Some(session) = resources
-        .indices
-        .lookup(index, &guard)
+    let Some(found) = resources.indices.lookup(index, &guard) else {
+        device.drops.add(Reason::RxIndex, 1);
+        return;
+    };
+    let Some(session) = Some(found)
         .filter(|s| s.keys().is_some() && !s.peer.is_dead())
         .and_then(|s| s.try_get())
     else {
+        device.drops.add(Reason::RxNoKeys, 1);
         return;
     };
     let mut skb = packet.into_inner();
@@ -140,8 +151,12 @@ fn receive_data(device: &Device, mut packet: UdpPacket) {
         .submit(&session.peer.rx, batch)
     {
         Ok(()) => resources.kick_decrypt(),
-        Err(SubmitError::Full(batch)) => drop(batch),
-        Err(SubmitError::RingFull) => resources.decrypt.context().schedule_receive(session),
+        Err(SubmitError::Full(batch)) => device.drops.add(Reason::RxQueue, batch.len()),
+        Err(SubmitError::RingFull) => {
+            // It keeps its place in the peer's queue, marked dead.
+            device.drops.add(Reason::RxQueue, 1);
+            resources.decrypt.context().schedule_receive(session);
+        }
     }
 }
 
@@ -149,13 +164,17 @@ fn receive_data(device: &Device, mut packet: UdpPacket) {
 /// peer's NAPI instance is to be scheduled.
 pub(crate) fn decrypt(mut job: CryptJob<Session>) -> RcuArc<Session> {
     let session = job.owner().clone();
-    let ok = match session.receiving_key(boottime_coarse_ns()) {
+    let failed = match session.receiving_key(boottime_coarse_ns()) {
         Some(key) => job
             .segments_mut()
-            .all(|(nonce, mut segment)| segment.open(nonce, key.as_bytes())),
-        None => false,
+            .any(|(nonce, mut segment)| !segment.open(nonce, key.as_bytes()))
+            .then_some(Reason::RxAuth),
+        None => Some(Reason::RxExpired),
     };
-    job.finish(ok)
+    if let Some(reason) = failed {
+        session.peer.device.drops.add(reason, job.len());
+    }
+    job.finish(failed.is_none())
 }
 
 /// Delivers up to `budget` segments of `peer` that are at the head of its queue and decrypted;
@@ -174,6 +193,7 @@ pub(crate) fn deliver(peer: &RcuArc<Peer>, napi: &NapiContext<'_>, budget: usize
                 if owner.accept_counter(nonce) {
                     deliver_one(peer, napi, &owner, skb);
                 } else {
+                    peer.device.drops.add(Reason::RxReplay, 1);
                     wgk::net_dbg_ratelimited!(
                         "{}: Packet has invalid nonce {}\n",
                         peer.device.name(),
@@ -189,13 +209,19 @@ pub(crate) fn deliver(peer: &RcuArc<Peer>, napi: &NapiContext<'_>, budget: usize
 /// Drops what is decrypted at the head of `peer`'s queue, when there is nobody to deliver to.
 pub(crate) fn discard(peer: &RcuArc<Peer>) {
     if let Some(mut queue) = peer.rx.try_consume() {
-        while queue.take_segment().is_some() {}
+        while let Some(taken) = queue.take_segment() {
+            // What is dead was counted when it died.
+            if let Taken::Packet { .. } = taken {
+                peer.device.drops.add(Reason::RxDown, 1);
+            }
+        }
     }
 }
 
 /// One authentic transport message: what it tells about the peer, and the packet in it.
 fn deliver_one(peer: &RcuArc<Peer>, napi: &NapiContext<'_>, session: &Session, mut skb: SkBuff) {
     let Some(endpoint) = skb.outer_source() else {
+        peer.device.drops.add(Reason::RxHeader, 1);
         return;
     };
     let ds = skb.ds();
@@ -222,6 +248,7 @@ fn deliver_one(peer: &RcuArc<Peer>, napi: &NapiContext<'_>, session: &Session, m
     let guard = read_lock();
     let device = &peer.device;
     let Some(dev) = device.dev.get(&guard) else {
+        device.drops.add(Reason::RxDown, 1);
         return;
     };
     if !is_data {
@@ -247,6 +274,7 @@ fn deliver_one(peer: &RcuArc<Peer>, napi: &NapiContext<'_>, session: &Session, m
             );
             dev.count(Counter::RxErrors, 1);
             dev.count(Counter::RxFrameErrors, 1);
+            device.drops.add(Reason::RxInnerType, 1);
             return;
         }
         Err(InnerError::Size) => {
@@ -258,11 +286,13 @@ fn deliver_one(peer: &RcuArc<Peer>, napi: &NapiContext<'_>, session: &Session, m
             );
             dev.count(Counter::RxErrors, 1);
             dev.count(Counter::RxLengthErrors, 1);
+            device.drops.add(Reason::RxInnerLength, 1);
             return;
         }
     };
     let len = skb.len();
     let Ok(packet) = skb.prepare_rx(dev, ds, inner.total_len) else {
+        device.drops.add(Reason::RxMemory, 1);
         return;
     };
     // Cryptokey routing: the sender must be the peer that packets to this address would go to.
@@ -277,6 +307,7 @@ fn deliver_one(peer: &RcuArc<Peer>, napi: &NapiContext<'_>, session: &Session, m
         );
         dev.count(Counter::RxErrors, 1);
         dev.count(Counter::RxFrameErrors, 1);
+        device.drops.add(Reason::RxSource, 1);
         return;
     }
     napi.gro_receive(packet);
@@ -332,9 +363,11 @@ pub(crate) fn handshake(device: &RcuArc<Device>, skb: SkBuff, queued: usize) {
     let len = skb.len();
     let mut buffer = [0u8; size_of::<Initiation>()];
     let (Some(source), Some(message)) = (skb.outer_source(), buffer.get_mut(..len)) else {
+        device.drops.add(Reason::RxHeader, 1);
         return;
     };
     if !skb.copy_data(message) {
+        device.drops.add(Reason::RxHeader, 1);
         return;
     }
     let message: &[u8] = message;
@@ -351,14 +384,21 @@ pub(crate) fn handshake(device: &RcuArc<Device>, skb: SkBuff, queued: usize) {
     }
 
     let loaded = under_load(device, queued, now);
-    let Some(NeedsCookie(needs_cookie)) = device.check_macs(message, &source, loaded, now) else {
-        wgk::net_dbg_ratelimited!(
-            "{}: Invalid MAC of handshake, dropping packet from {}\n",
-            device.name(),
-            source
-        );
-        return;
+    let needs_cookie = match device.check_macs(message, &source, loaded, now) {
+        Ok(NeedsCookie(needs_cookie)) => needs_cookie,
+        Err(reason) => {
+            device.drops.add(reason, 1);
+            wgk::net_dbg_ratelimited!(
+                "{}: Invalid MAC of handshake, dropping packet from {}\n",
+                device.name(),
+                source
+            );
+            return;
+        }
     };
+    if needs_cookie {
+        device.drops.add(Reason::HandshakeCookie, 1);
+    }
     let peer = match classify(message, len) {
         Some(Kind::Initiation) => {
             let Ok((initiation, _)) = Initiation::ref_from_prefix(message) else {
@@ -375,6 +415,7 @@ pub(crate) fn handshake(device: &RcuArc<Device>, skb: SkBuff, queued: usize) {
                 return;
             }
             let Some(peer) = consume_initiation(device, initiation, now) else {
+                device.drops.add(Reason::HandshakeInvalid, 1);
                 wgk::net_dbg_ratelimited!(
                     "{}: Invalid handshake initiation from {}\n",
                     device.name(),
@@ -407,6 +448,7 @@ pub(crate) fn handshake(device: &RcuArc<Device>, skb: SkBuff, queued: usize) {
                 return;
             }
             let Some(peer) = consume_response(device, response) else {
+                device.drops.add(Reason::HandshakeInvalid, 1);
                 wgk::net_dbg_ratelimited!(
                     "{}: Invalid handshake response from {}\n",
                     device.name(),
@@ -482,17 +524,20 @@ fn consume_cookie(device: &RcuArc<Device>, message: &[u8], now_ns: u64) {
     let Ok((reply, _)) = CookieReply::ref_from_prefix(message) else {
         return;
     };
-    if let Some(peer) = device.peer_by_index(reply.receiver_index.get(), |_| true) {
-        let consumed = peer
-            .cookie
-            .lock()
-            .consume_reply(peer.public_key(), reply, now_ns);
-        if !consumed {
-            wgk::net_dbg_ratelimited!(
-                "{}: Could not decrypt invalid cookie response\n",
-                device.name()
-            );
-        }
+    let Some(peer) = device.peer_by_index(reply.receiver_index.get(), |_| true) else {
+        device.drops.add(Reason::CookieInvalid, 1);
+        return;
+    };
+    let consumed = peer
+        .cookie
+        .lock()
+        .consume_reply(peer.public_key(), reply, now_ns);
+    if !consumed {
+        device.drops.add(Reason::CookieInvalid, 1);
+        wgk::net_dbg_ratelimited!(
+            "{}: Could not decrypt invalid cookie response\n",
+            device.name()
+        );
     }
 }
 

@@ -48,6 +48,7 @@ use zerocopy::{
 
 use crate::{
     device::Device,
+    drops::Reason,
     messages::{
         data_len,
         padding,
@@ -76,17 +77,18 @@ use crate::{
 /// `EPROTONOSUPPORT` not IP, `ENOKEY` no peer for this destination, `EDESTADDRREQ` the peer's address
 /// is not known, or what segmentation failed with.
 pub(crate) fn xmit(device: &Device, dev: &NetDevice, skb: SkBuff) -> Result {
-    let fail = |mut skb: SkBuff, tell: bool, error: Error| {
+    let fail = |mut skb: SkBuff, tell: bool, reason: Reason, error: Error| {
         if tell {
             skb.icmp_unreachable(dev);
         }
         dev.count(Counter::TxErrors, 1);
+        device.drops.add(reason, 1);
         Err(error)
     };
 
     if skb.l3_protocol().is_none() {
         wgk::net_dbg_ratelimited!("{}: Invalid IP packet\n", dev.name());
-        return fail(skb, false, EPROTONOSUPPORT);
+        return fail(skb, false, Reason::TxType, EPROTONOSUPPORT);
     }
     let guard = read_lock();
     let destination = skb.dst_addr();
@@ -98,7 +100,7 @@ pub(crate) fn xmit(device: &Device, dev: &NetDevice, skb: SkBuff) -> Result {
                 Text(a)
             );
         }
-        return fail(skb, true, ENOKEY);
+        return fail(skb, true, Reason::TxNoPeer, ENOKEY);
     };
     if !peer.has_endpoint() {
         wgk::net_dbg_ratelimited!(
@@ -106,13 +108,13 @@ pub(crate) fn xmit(device: &Device, dev: &NetDevice, skb: SkBuff) -> Result {
             dev.name(),
             peer.id
         );
-        return fail(skb, true, EDESTADDRREQ);
+        return fail(skb, true, Reason::TxNoEndpoint, EDESTADDRREQ);
     }
 
     let mtu = skb.dst_mtu().unwrap_or(dev.mtu());
     let mut burst = match skb.gso_segment(dev) {
         Ok(list) => list,
-        Err((skb, e)) => return fail(skb, true, e),
+        Err((skb, e)) => return fail(skb, true, Reason::TxSegment, e),
     };
     for mut segment in burst.iter_mut() {
         segment.set_mtu(mtu);
@@ -124,6 +126,7 @@ pub(crate) fn xmit(device: &Device, dev: &NetDevice, skb: SkBuff) -> Result {
         while staged.len() > MAX_STAGED_PACKETS {
             drop(staged.pop_front());
             dev.count(Counter::TxDropped, 1);
+            device.drops.add(Reason::TxStaged, 1);
         }
         staged.append(burst);
     }
@@ -171,14 +174,18 @@ fn submit(session: &RcuArc<Session>, batch: Batch<Session>) {
         .filter(|_| !peer.is_dead())
     else {
         peer.device.count(Counter::TxDropped, batch.len() as u64);
+        peer.device.drops.add(Reason::TxGone, batch.len());
         return;
     };
+    let len = batch.len();
     match resources.encrypt.context().ring.submit(&peer.tx, batch) {
         Ok(()) => resources.kick_encrypt(),
         Err(SubmitError::Full(batch)) => {
             peer.device.count(Counter::TxDropped, batch.len() as u64);
+            peer.device.drops.add(Reason::TxQueue, batch.len());
         }
         Err(SubmitError::RingFull) => {
+            peer.device.drops.add(Reason::TxQueue, len);
             // It keeps its place in the peer's queue, marked dead: the transmit work removes and
             // counts it.
             resources
@@ -194,6 +201,7 @@ fn submit(session: &RcuArc<Session>, batch: Batch<Session>) {
 pub(crate) fn encrypt(mut job: CryptJob<Session>) -> RcuArc<Session> {
     let session = job.owner().clone();
     let Some(keys) = session.keys() else {
+        session.peer.device.drops.add(Reason::TxSeal, job.len());
         return job.finish(false);
     };
     let mut ok = true;
@@ -209,6 +217,9 @@ pub(crate) fn encrypt(mut job: CryptJob<Session>) -> RcuArc<Session> {
             break;
         }
         segment.scrub(true);
+    }
+    if !ok {
+        session.peer.device.drops.add(Reason::TxSeal, job.len());
     }
     job.finish(ok)
 }

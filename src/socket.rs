@@ -30,6 +30,7 @@ use zerocopy::IntoBytes;
 
 use crate::{
     device::Device,
+    drops::Reason,
     messages::{
         data_len,
         Macs, //
@@ -70,10 +71,12 @@ pub(crate) fn send_batch(peer: &RcuArc<Peer>, batch: Batch<Session>) -> bool {
     let device = &peer.device;
     let guard = read_lock();
     let (Some(pair), Some(dev)) = (device.sockets.load(&guard), device.dev.get(&guard)) else {
+        device.drops.add(Reason::TxNoSocket, batch.len());
         return false;
     };
     let mark = device.fwmark.load(Relaxed);
     let (segments, _session, _nonce) = batch.into_parts();
+    let count = segments.len();
     let mut bytes = 0;
     let mut has_data = false;
     for len in segments.lens() {
@@ -83,8 +86,15 @@ pub(crate) fn send_batch(peer: &RcuArc<Peer>, batch: Batch<Session>) -> bool {
     let (sent, stale) = {
         let path = peer.path.read();
         let Xmit {
-            result, clear_src, ..
+            result,
+            lost,
+            clear_src,
         } = udp_tunnel::xmit_list(pair, segments, &path.endpoint, dev, mark, Some(&path.cache));
+        if result.is_err() {
+            device.drops.add(Reason::TxNoRoute, count);
+        } else if lost != 0 {
+            device.drops.add(Reason::TxMemory, lost);
+        }
         (result.is_ok(), clear_src.then_some(path.endpoint))
     };
     forget_source(peer, stale);
@@ -98,20 +108,27 @@ pub(crate) fn send_batch(peer: &RcuArc<Peer>, batch: Batch<Session>) -> bool {
 pub(crate) fn send_message(peer: &RcuArc<Peer>, message: &[u8], ds: u8) {
     let device = &peer.device;
     let Ok(skb) = SkBuff::with_payload(message, HEADROOM, GFP_KERNEL) else {
+        device.drops.add(Reason::TxHandshake, 1);
         return;
     };
     let guard = read_lock();
     let (Some(pair), Some(dev)) = (device.sockets.load(&guard), device.dev.get(&guard)) else {
+        device.drops.add(Reason::TxHandshake, 1);
         return;
     };
     let mark = device.fwmark.load(Relaxed);
     let stale = {
         let path = peer.path.read();
         let Xmit {
-            result, clear_src, ..
+            result,
+            lost,
+            clear_src,
         } = udp_tunnel::xmit(pair, skb, &path.endpoint, dev, mark, ds, Some(&path.cache));
         if result.is_ok() {
             count_tx(peer, message.len());
+        }
+        if result.is_err() || lost != 0 {
+            device.drops.add(Reason::TxHandshake, 1);
         }
         clear_src.then_some(path.endpoint)
     };
@@ -135,15 +152,20 @@ pub(crate) fn send_cookie(
         return;
     };
     let Ok(skb) = SkBuff::with_payload(reply.as_bytes(), HEADROOM, GFP_KERNEL) else {
+        device.drops.add(Reason::TxHandshake, 1);
         return;
     };
     let guard = read_lock();
     let (Some(pair), Some(dev)) = (device.sockets.load(&guard), device.dev.get(&guard)) else {
+        device.drops.add(Reason::TxHandshake, 1);
         return;
     };
     let mark = device.fwmark.load(Relaxed);
     // Whether it arrives is the network's affair: the sender repeats its message.
-    let _ = udp_tunnel::xmit(pair, skb, to, dev, mark, 0, None);
+    let sent = udp_tunnel::xmit(pair, skb, to, dev, mark, 0, None);
+    if sent.result.is_err() || sent.lost != 0 {
+        device.drops.add(Reason::TxHandshake, 1);
+    }
 }
 
 /// If sending found that our address on the peer's path is no longer ours: forgets it, unless the

@@ -71,3 +71,32 @@ void wg_helper_percpu_work_free(void __percpu *ptr)
 		cancel_work_sync(&per_cpu_ptr(works, cpu)->work);
 	free_percpu(works);
 }
+
+void __percpu *wg_helper_percpu_counters_alloc(unsigned int n)
+{
+	return __alloc_percpu(n * sizeof(u64), __alignof__(u64));
+}
+
+void wg_helper_percpu_counters_add(void __percpu *ptr, unsigned int i, u64 n)
+{
+	u64 __percpu *counters = ptr;
+
+	this_cpu_add(counters[i], n);
+}
+
+/* A reader on a 32-bit machine may see half of an addition. */
+u64 wg_helper_percpu_counters_sum(void __percpu *ptr, unsigned int i)
+{
+	u64 __percpu *counters = ptr;
+	u64 sum = 0;
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		sum += READ_ONCE(*per_cpu_ptr(&counters[i], cpu));
+	return sum;
+}
+
+void wg_helper_percpu_counters_free(void __percpu *ptr)
+{
+	free_percpu(ptr);
+}

@@ -117,6 +117,24 @@ impl<D: Driver> Adapter<D> {
         ..pin_init::zeroed()
     };
 
+    const ETHTOOL: &'static bindings::ethtool_ops = &bindings::ethtool_ops {
+        get_sset_count: Some(Self::sset_count),
+        get_strings: Some(Self::strings),
+        get_ethtool_stats: Some(Self::statistics),
+        // SAFETY: Bits, numbers and function pointers that may be null.
+        ..unsafe { core::mem::MaybeUninit::zeroed().assume_init() }
+    };
+
+    /// That the names fit.
+    const NAMES: () = {
+        assert!(D::STATISTICS.len() <= 1024, "too many statistics");
+        let mut i = 0;
+        while i < D::STATISTICS.len() {
+            assert!(D::STATISTICS[i].len() < GSTRING_LEN, "name too long");
+            i += 1;
+        }
+    };
+
     const DEVTYPE: &'static bindings::device_type = &bindings::device_type {
         name: kernel::str::as_char_ptr_in_const_context(D::KIND),
         ..pin_init::zeroed()
@@ -141,6 +159,11 @@ impl<D: Driver> Adapter<D> {
         }
         // SAFETY: A new device; both tables are `'static`.
         unsafe { bindings::netdev_init(dev, Self::NDO, Self::DEVTYPE) };
+        const { Self::NAMES };
+        if !D::STATISTICS.is_empty() {
+            // SAFETY: A new device; the table is `'static`.
+            unsafe { (*dev).ethtool_ops = Self::ETHTOOL };
+        }
         // SAFETY: A new device, for the duration of this call.
         D::setup(&mut unsafe { Setup::new(dev) });
     }
@@ -296,6 +319,56 @@ impl<D: Driver> Adapter<D> {
 
     /// # Safety
     ///
+    /// Called by ethtool, under RTNL, for a registered device.
+    unsafe extern "C" fn sset_count(_dev: *mut bindings::net_device, set: c_int) -> c_int {
+        if set == bindings::ethtool_stringset_ETH_SS_STATS as c_int {
+            // CAST: Checked by `NAMES`.
+            D::STATISTICS.len() as c_int
+        } else {
+            EOPNOTSUPP.to_errno()
+        }
+    }
+
+    /// # Safety
+    ///
+    /// Called by ethtool, under RTNL, for a registered device, with room for as many names as
+    /// `sset_count` has said for `set`.
+    unsafe extern "C" fn strings(_dev: *mut bindings::net_device, set: u32, mut data: *mut u8) {
+        if set != bindings::ethtool_stringset_ETH_SS_STATS {
+            return;
+        }
+        for name in D::STATISTICS {
+            let mut buffer = [0; GSTRING_LEN];
+            // Checked by `NAMES` to fit.
+            buffer[..name.len()].copy_from_slice(name.as_bytes());
+            // SAFETY: There is room for this many names of this size.
+            unsafe {
+                ptr::copy_nonoverlapping(buffer.as_ptr(), data, GSTRING_LEN);
+                data = data.add(GSTRING_LEN);
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// Called by ethtool, under RTNL, for a registered device, with room for as many numbers as
+    /// `sset_count` has said, all of them initialised.
+    unsafe extern "C" fn statistics(
+        dev: *mut bindings::net_device,
+        _stats: *mut bindings::ethtool_stats,
+        data: *mut u64,
+    ) {
+        // SAFETY: By the safety requirements; ethtool's own buffer, which nobody else uses.
+        let out = unsafe { core::slice::from_raw_parts_mut(data, D::STATISTICS.len()) };
+        out.fill(0);
+        // SAFETY: A registered device.
+        if let Some(this) = unsafe { Priv::<D>::this(dev) } {
+            D::statistics(this, out);
+        }
+    }
+
+    /// # Safety
+    ///
     /// Called by the core as `ndo_stop`, under RTNL.
     unsafe extern "C" fn stop(dev: *mut bindings::net_device) -> c_int {
         // SAFETY: RTNL is held for the duration of this call.
@@ -330,6 +403,9 @@ impl<D: Driver> Adapter<D> {
         }
     }
 }
+
+/// Room for a name that ethtool shows, with the NUL at its end.
+const GSTRING_LEN: usize = bindings::ETH_GSTRING_LEN as usize;
 
 /// `reg_state` of a device that is not registered yet.
 pub(super) const REG_UNINITIALIZED: u8 = bindings::netdev_reg_state_NETREG_UNINITIALIZED as u8;

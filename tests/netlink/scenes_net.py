@@ -255,7 +255,7 @@ TOOLS = (
     'ip -4 route; ip -6 route show dev wg0', 'ip link show type wireguard',
     'sysctl net.ipv4.conf.wg0.send_redirects net.ipv4.conf.all.send_redirects net.ipv6.conf.wg0.addr_gen_mode',
     'ip link set wg0 down; ip link set wg0 up; sysctl net.ipv6.conf.wg0.addr_gen_mode',
-    'ethtool -i wg0 | grep -v ^version', 'ethtool -k wg0', 'ethtool wg0', 'ethtool -S wg0', 'ethtool -l wg0',
+    'ethtool -i wg0 | grep -v -e ^version -e ^supports-stat', 'ethtool -k wg0', 'ethtool wg0', 'ethtool -l wg0',
     'cd /sys/class/net/wg0 && for f in *; do [ -f $f ] && echo "$f: $(cat $f 2>&1)"; done',
     'cat /sys/class/net/wg0/uevent', 'ls /sys/class/net/wg0/queues/*',
     'mount -t sysfs sysfs /tmp 2>&1; grep -h . /tmp/class/net/wg0/uevent; umount /tmp',

@@ -18,4 +18,8 @@ if [[ $driver == ours ]]; then
 fi
 echo "# unload"
 timeout 300 ./unload.sh "$driver" || status=1
+if [[ $driver == ours ]]; then
+	echo "# drop counters"
+	timeout 240 ./drops.py || status=1
+fi
 exit "$status"
