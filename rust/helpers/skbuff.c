@@ -66,6 +66,11 @@ bool wg_helper_skb_is_gso(const struct sk_buff *skb)
 
 struct sk_buff *wg_helper_skb_gso_segment(struct sk_buff *skb)
 {
+	int offset = skb_network_offset(skb);
+
+	/* What is in front of the network header is pulled, without a look. */
+	if (unlikely(offset < 0 || offset > skb_headlen(skb)))
+		return ERR_PTR(-EINVAL);
 	return skb_gso_segment(skb, 0);
 }
 
