@@ -5,6 +5,8 @@
 //! They also compile on the host, where a twin of this crate has the same names over `std`.
 //!
 //! C header: [`include/linux/slab.h`](srctree/include/linux/slab.h)
+//!
+//! Safety review: `Documentation/safety.md#allocrs`.
 
 pub use kernel::alloc::{
     flags::{

@@ -23,6 +23,8 @@
 //! Contexts: [`CryptRing::new`] sleeps; everything else works in process and softirq context.
 //! Built on [`include/linux/ptr_ring.h`](srctree/include/linux/ptr_ring.h); the order queue is
 //! Dmitry Vyukov's intrusive queue of many producers and one consumer.
+//!
+//! Safety review: `Documentation/safety.md#batchrs`.
 
 use crate::{
     bindings,

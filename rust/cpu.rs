@@ -6,6 +6,8 @@
 //! a CPU number in this crate accepts any.
 //!
 //! C header: [`include/linux/cpumask.h`](srctree/include/linux/cpumask.h)
+//!
+//! Safety review: `Documentation/safety.md#cpurs`.
 
 use crate::bindings;
 use core::sync::atomic::{

@@ -7,6 +7,8 @@
 //! C headers: [`include/crypto/chacha20poly1305.h`](srctree/include/crypto/chacha20poly1305.h),
 //! [`include/crypto/curve25519.h`](srctree/include/crypto/curve25519.h),
 //! [`include/crypto/blake2s.h`](srctree/include/crypto/blake2s.h)
+//!
+//! Safety review: `Documentation/safety.md#cryptors`.
 
 use crate::bindings;
 use core::mem::{

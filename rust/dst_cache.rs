@@ -9,6 +9,8 @@
 //! ([`DstCache::reset_now`]) or dropped, as its sockets are to be closed; the owner of both has a
 //! hook for that in [`netns`](crate::netns). A cache that has a route is counted, and the
 //! namespace's end waits until there is none: also for those on their way to be dropped.
+//!
+//! Safety review: `Documentation/safety.md#dst_cachers`.
 
 use crate::{
     bindings,

@@ -3,6 +3,8 @@
 //! Extended acknowledgements: a sentence along with an error number, for userspace.
 //!
 //! C header: [`include/linux/netlink.h`](srctree/include/linux/netlink.h)
+//!
+//! Safety review: `Documentation/safety.md#extackrs`.
 
 use kernel::{
     bindings,

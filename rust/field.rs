@@ -8,6 +8,8 @@
 //! the macro checks the type of the field.
 //!
 //! C header: [`include/linux/container_of.h`](srctree/include/linux/container_of.h)
+//!
+//! Safety review: `Documentation/safety.md#fieldrs`.
 
 use core::ptr::NonNull;
 

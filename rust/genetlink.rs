@@ -15,6 +15,8 @@
 //! and RTNL may be taken in them.
 //!
 //! C header: [`include/net/genetlink.h`](srctree/include/net/genetlink.h)
+//!
+//! Safety review: `Documentation/safety.md#genetlinkrs`.
 
 pub mod attr;
 pub mod msg;

@@ -16,6 +16,8 @@
 //! Lookup, insertion and removal: any but NMI. Making and dropping tables sleeps.
 //!
 //! C header: [`include/linux/rhashtable.h`](srctree/include/linux/rhashtable.h)
+//!
+//! Safety review: `Documentation/safety.md#hashtablers`.
 
 use crate::{
     bindings,

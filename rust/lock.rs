@@ -18,6 +18,8 @@
 //! C headers: [`include/linux/spinlock.h`](srctree/include/linux/spinlock.h),
 //! [`include/linux/rwlock.h`](srctree/include/linux/rwlock.h),
 //! [`include/linux/rwsem.h`](srctree/include/linux/rwsem.h)
+//!
+//! Safety review: `Documentation/safety.md#lockrs`.
 
 use crate::bindings;
 use core::{

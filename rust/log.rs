@@ -13,6 +13,8 @@
 //!
 //! C headers: [`include/linux/printk.h`](srctree/include/linux/printk.h),
 //! [`include/linux/jump_label.h`](srctree/include/linux/jump_label.h)
+//!
+//! Safety review: `Documentation/safety.md#logrs`.
 
 use crate::bindings;
 use kernel::{

@@ -6,6 +6,8 @@
 //! no hardware queue, but a place to hand received packets to the stack in order; so it cannot be
 //! busy-polled. Whether it runs in softirq context or in a kernel thread of its own is the
 //! administrator's choice: `/sys/class/net/NAME/threaded`.
+//!
+//! Safety review: `Documentation/safety.md#napirs`.
 
 use crate::{
     bindings,

@@ -20,6 +20,8 @@
 //!
 //! C headers: [`include/linux/netdevice.h`](srctree/include/linux/netdevice.h),
 //! [`include/net/rtnetlink.h`](srctree/include/net/rtnetlink.h)
+//!
+//! Safety review: `Documentation/safety.md#netdevicers`.
 
 mod adapter;
 mod link;

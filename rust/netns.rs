@@ -12,6 +12,8 @@
 //! it. See [`Token`] for the argument.
 //!
 //! C header: [`include/net/net_namespace.h`](srctree/include/net/net_namespace.h)
+//!
+//! Safety review: `Documentation/safety.md#netnsrs`.
 
 use crate::{
     bindings,

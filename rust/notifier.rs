@@ -6,6 +6,8 @@
 //!
 //! C headers: [`include/linux/suspend.h`](srctree/include/linux/suspend.h),
 //! [`include/linux/random.h`](srctree/include/linux/random.h)
+//!
+//! Safety review: `Documentation/safety.md#notifierrs`.
 
 use crate::bindings;
 use core::marker::PhantomData;

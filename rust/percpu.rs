@@ -4,6 +4,8 @@
 //!
 //! C headers: [`include/linux/percpu.h`](srctree/include/linux/percpu.h),
 //! [`include/linux/workqueue.h`](srctree/include/linux/workqueue.h)
+//!
+//! Safety review: `Documentation/safety.md#percpurs`.
 
 use crate::{
     bindings,

@@ -6,6 +6,8 @@
 //! [`ready`].
 //!
 //! C header: [`include/linux/random.h`](srctree/include/linux/random.h)
+//!
+//! Safety review: `Documentation/safety.md#randomrs`.
 
 use crate::bindings;
 

@@ -27,6 +27,8 @@
 //! having an [`ExitBarrier`] as the last field of its state.
 //!
 //! C header: [`include/linux/rcupdate.h`](srctree/include/linux/rcupdate.h)
+//!
+//! Safety review: `Documentation/safety.md#rcurs`.
 
 use crate::bindings;
 use core::{

@@ -3,6 +3,8 @@
 //! Pointers that readers follow under RCU; see [`rcu`](crate::rcu), which has them all.
 //!
 //! C header: [`include/linux/rcupdate.h`](srctree/include/linux/rcupdate.h)
+//!
+//! Safety review: `Documentation/safety.md#rcu_cellrs`.
 
 use crate::rcu::{
     may_wait,

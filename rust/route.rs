@@ -8,6 +8,8 @@
 //! Our own address and the interface are those that the peer last talked to. If they are not ours
 //! any more, or routing would not use them, they are forgotten and routing chooses; the caller is
 //! told so.
+//!
+//! Safety review: `Documentation/safety.md#routers`.
 
 use crate::{
     bindings,

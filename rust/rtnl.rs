@@ -10,6 +10,8 @@
 //! (`netdev_run_todo()`), and so runs the destructors of network devices.
 //!
 //! C header: [`include/linux/rtnetlink.h`](srctree/include/linux/rtnetlink.h)
+//!
+//! Safety review: `Documentation/safety.md#rtnlrs`.
 
 pub use crate::netdevice::{
     find_by_index,

@@ -31,6 +31,8 @@
 //! nothing unless it is idle.
 //!
 //! Any context. Cf. [`include/linux/llist.h`](srctree/include/linux/llist.h).
+//!
+//! Safety review: `Documentation/safety.md#sched_listrs`.
 
 use crate::{
     field::HasField,

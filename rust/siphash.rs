@@ -5,6 +5,8 @@
 //! Any context.
 //!
 //! C header: [`include/linux/siphash.h`](srctree/include/linux/siphash.h)
+//!
+//! Safety review: `Documentation/safety.md#siphashrs`.
 
 use crate::{
     bindings,

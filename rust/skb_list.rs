@@ -4,6 +4,8 @@
 //! Wraps the `next` link of `struct sk_buff`
 //! ([`include/linux/skbuff.h`](srctree/include/linux/skbuff.h)). No locks, no allocation, any
 //! context.
+//!
+//! Safety review: `Documentation/safety.md#skb_listrs`.
 
 use crate::skbuff::{
     RawSkb,

@@ -11,6 +11,8 @@
 //! What a packet must not carry from one context into another is taken off where it enters: the
 //! device pointer is only set while a device is borrowed, and a received packet loses its
 //! (possibly uncounted) route.
+//!
+//! Safety review: `Documentation/safety.md#skbuffrs`.
 
 use crate::{
     bindings,

@@ -5,6 +5,8 @@
 //! Coarse clocks advance with the tick and cost a few loads. Any context.
 //!
 //! C header: [`include/linux/timekeeping.h`](srctree/include/linux/timekeeping.h)
+//!
+//! Safety review: `Documentation/safety.md#timers`.
 
 use crate::bindings;
 

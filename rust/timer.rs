@@ -20,6 +20,8 @@
 //! allocated; it finds the count to be zero, and looks at nothing else.
 //!
 //! C header: [`include/linux/timer.h`](srctree/include/linux/timer.h)
+//!
+//! Safety review: `Documentation/safety.md#timerrs`.
 
 use crate::{
     bindings,

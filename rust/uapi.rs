@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Numbers of the interface to userspace.
+//!
+//! Safety review: `Documentation/safety.md#uapirs`.
 
 /// Address family of IPv4.
 pub const AF_INET: u16 = kernel::bindings::AF_INET as u16;

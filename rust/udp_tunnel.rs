@@ -12,6 +12,8 @@
 //! without a registered hook none can be opened. One that is dropped later is leaked with a
 //! warning, for closing it would touch what is gone. Sending into a namespace that is going fails
 //! with `ENONET`.
+//!
+//! Safety review: `Documentation/safety.md#udp_tunnelrs`.
 
 use crate::{
     bindings,

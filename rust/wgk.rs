@@ -3,7 +3,9 @@
 //!
 //! All the `unsafe` of wireguard_rs lives in this crate, one kernel subsystem per file. No safe
 //! function of it can be misused into undefined behaviour; the driver in `src/` therefore needs
-//! none of its own. `Documentation/safety.rst`-style arguments stand beside each block.
+//! none of its own. The argument for each `unsafe` block stands beside it.
+//!
+//! Safety review: `Documentation/safety.md#wgkrs`.
 #![deny(missing_docs)]
 #![deny(unsafe_op_in_unsafe_fn)]
 

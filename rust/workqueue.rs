@@ -8,6 +8,8 @@
 //! owns a reference to its object, which it hands to `run`.
 //!
 //! C header: [`include/linux/workqueue.h`](srctree/include/linux/workqueue.h)
+//!
+//! Safety review: `Documentation/safety.md#workqueuers`.
 
 use crate::{
     bindings,

@@ -4,6 +4,8 @@
 //! Producers are lock-free, and may be many; they run in process or softirq context. A producer
 //! that is interrupted between its two steps hides what was queued behind it, but not for good:
 //! the batch it is queueing is not up for work yet, so somebody will start the consumer later.
+//!
+//! Safety review: `Documentation/safety.md#batchorderrs`.
 
 use super::*;
 use core::{

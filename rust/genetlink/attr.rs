@@ -7,6 +7,8 @@
 //! policy when the message was parsed; what is here checks bounds again and never relies on it.
 //!
 //! C header: [`include/net/netlink.h`](srctree/include/net/netlink.h)
+//!
+//! Safety review: `Documentation/safety.md#genetlinkattrrs`.
 
 use core::{
     cell::Cell,

@@ -6,6 +6,8 @@
 //! whole message can then be taken back, and the dump goes on in the next buffer.
 //!
 //! C header: [`include/net/netlink.h`](srctree/include/net/netlink.h)
+//!
+//! Safety review: `Documentation/safety.md#genetlinkmsgrs`.
 
 use core::marker::PhantomData;
 use kernel::{

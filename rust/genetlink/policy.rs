@@ -10,6 +10,8 @@
 //! ```
 //!
 //! C header: [`include/net/netlink.h`](srctree/include/net/netlink.h), `struct nla_policy`.
+//!
+//! Safety review: `Documentation/safety.md#genetlinkpolicyrs`.
 
 use kernel::bindings;
 

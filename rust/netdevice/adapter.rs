@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The C callbacks of a [`Driver`], and the private area of its devices.
+//!
+//! Safety review: `Documentation/safety.md#netdeviceadapterrs`.
 
 use super::{
     link,

@@ -5,6 +5,8 @@
 //! Registered kinds are in a list, by the type that implements [`Driver`]. So a device can be told
 //! by its `rtnl_link_ops`: those of a kind's entry are on no other device, and what is behind such
 //! a device is the private area of that kind.
+//!
+//! Safety review: `Documentation/safety.md#netdevicelinkrs`.
 
 use super::{
     adapter::{

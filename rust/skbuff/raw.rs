@@ -2,6 +2,8 @@
 //! The fields of `struct sk_buff` that this crate uses, without ownership.
 //!
 //! Wraps [`include/linux/skbuff.h`](srctree/include/linux/skbuff.h). Any context.
+//!
+//! Safety review: `Documentation/safety.md#skbuffrawrs`.
 
 use super::{
     ETH_P_IP,

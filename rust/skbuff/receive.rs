@@ -5,6 +5,8 @@
 //! [`include/net/ip_tunnels.h`](srctree/include/net/ip_tunnels.h) and
 //! [`include/net/inet_ecn.h`](srctree/include/net/inet_ecn.h). Any context but hardirq; nothing
 //! sleeps.
+//!
+//! Safety review: `Documentation/safety.md#skbuffreceivers`.
 
 use super::{
     SkBuff,

@@ -7,6 +7,8 @@
 //! it wrote, decryption authenticates before it writes.) The others take the scatterlist way.
 //!
 //! Contexts: any but hardirq; nothing sleeps.
+//!
+//! Safety review: `Documentation/safety.md#skbuffsegmentrs`.
 
 use super::{
     RawSkb,

@@ -4,6 +4,8 @@
 //! The outer forms are `struct sockaddr_in` and `sockaddr_in6`
 //! ([`include/uapi/linux/in.h`](srctree/include/uapi/linux/in.h),
 //! [`in6.h`](srctree/include/uapi/linux/in6.h)). Plain values, any context.
+//!
+//! Safety review: `Documentation/safety.md#udp_tunnelendpointrs`.
 
 use core::net::{
     IpAddr,
