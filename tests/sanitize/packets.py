@@ -158,7 +158,7 @@ def main():
     parser.add_argument("--count", type=int, default=10**9)
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--account", type=int, default=6000)
-    parser.add_argument("--least", type=int, default=50000)
+    parser.add_argument("--least", type=int, default=10000)
     args = parser.parse_args()
     print(f"# seed {args.seed}", flush=True)
 
