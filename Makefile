@@ -37,6 +37,9 @@ help:
 	@echo '  kunit          the KUnit suites, in a sanitizer kernel (built on first use: KASAN, lockdep ...)'
 	@echo '  sanitize       smoke, netns.sh, churn under traffic, hostile netlink and packets, failing'
 	@echo '                 allocations, in that kernel; SEED=<n>, OPS=<n>, FULL=1'
+	@echo 'Measuring'
+	@echo '  bench          the C driver, ours and wireguard-go side by side; BENCH=--quick, BENCH=--keep'
+	@echo '  profile        where both drivers spend their instructions: flame graphs, tables'
 	@echo 'By hand'
 	@echo '  scripts/vm -- COMMAND       runs COMMAND in a guest with the module loaded'
 	@echo '  scripts/sandbox -- COMMAND  runs COMMAND with the toolchain'
@@ -74,8 +77,14 @@ clients:
 network:
 	@tests/network/run --parallel
 
+bench:
+	@scripts/bench $(BENCH)
+
+profile:
+	@scripts/profile
+
 clean:
 	rm -rf build rust-project.json
 
-PHONY := all help module clippy install uninstall doc rust-analyzer demo test lint unit fuzz smoke kselftest netlink clients network scenarios interop kunit sanitize clean
+PHONY := all help module clippy install uninstall doc rust-analyzer demo test lint unit fuzz smoke kselftest netlink clients network scenarios interop kunit sanitize bench profile clean
 .PHONY: $(PHONY)

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash disable=SC2034
+#
+# Tools that only some targets need, each set in an entry of the cache of its
+# own. Sourced after lib-sandbox.sh.
+
+# Other implementations of WireGuard, and a dissector: a system with tshark and
+# wireguard-go (of which the guest gets the binary), and boringtun-cli, built by
+# the sandbox's cargo. Sets INTEROP_TOOLS.
+BORINGTUN=0.7.0    # with its own lock file; 0.7.1's wants a rustc newer than trixie's
+interop_tools_fill() {
+	logged "$CACHE/log/interop-tools.log" "fetching tshark and wireguard-go (about 2 minutes)" \
+		debootstrap_into "$1/root" tshark wireguard-go python3
+	mkdir -p "$1/root/kernel"
+	logged "$CACHE/log/interop-boringtun.log" "building boringtun-cli $BORINGTUN (about 3 minutes)" bounded 1800 \
+		"$TOP/scripts/sandbox" -- cargo install --quiet --locked boringtun-cli --version "$BORINGTUN" \
+		--root "$1" --target-dir "$1/target"
+	rm -rf "$1/target"
+}
+interop_tools_ensure() {
+	local name
+	name=interop-$(key "$PIN_SUITE" "$BORINGTUN" tshark wireguard-go python3)
+	cache_make "$name" interop_tools_fill
+	INTEROP_TOOLS=$CACHE/$name
+}
+
+# What measures and draws: perf of the kernel's series with the libraries it
+# needs (in perf/, for a guest), matplotlib (in root/, a system to enter), and
+# inferno's flame graphs. Sets MEASURE_TOOLS.
+INFERNO=0.12.4
+MEASURE_PACKAGES=("linux-perf/${PIN_SUITE}-backports" python3 python3-matplotlib)
+measure_tools_fill() {
+	logged "$CACHE/log/measure-tools.log" "fetching perf and matplotlib (about 2 minutes)" \
+		debootstrap_into "$1/root" "${MEASURE_PACKAGES[@]}"
+	mkdir -p "$1/root/kernel"
+	logged "$CACHE/log/measure-perf.log" "putting perf together for the guest" perf_collect "$1"
+	logged "$CACHE/log/measure-inferno.log" "building inferno $INFERNO (about 3 minutes)" bounded 1800 \
+		"$TOP/scripts/sandbox" -- cargo install --quiet --locked inferno --version "$INFERNO" \
+		--root "$1" --target-dir "$1/target"
+	rm -rf "$1/target"
+}
+
+# perf_collect DIR: DIR/perf gets perf of DIR/root and every library it is
+# linked with, beside the loader that finds them.
+perf_collect() {
+	local root=$1/root to=$1/perf bin lib
+	mkdir -p "$to"
+	bin=$(cd "$root" && find usr/bin usr/lib -type f -name 'perf*' -size +3M | head -n 1)
+	[[ $bin ]] || { echo "the package linux-perf holds no perf"; return 1; }
+	cp "$root/$bin" "$to/perf.bin"
+	chroot "$root" ldd "/$bin" | grep -o '/[^ ]*' | while read -r lib; do
+		cp -L "$root$lib" "$to/"
+	done
+	printf '%s\n' '#!/bin/sh' 'here=$(dirname "$(readlink -f "$0")")' \
+		'exec "$here/ld-linux-x86-64.so.2" --library-path "$here" "$here/perf.bin" "$@"' >"$to/perf"
+	chmod 755 "$to/perf"
+	"$to/perf" version
+}
+measure_tools_ensure() {
+	local name
+	name=measure-$(key "$PIN_SUITE" "$INFERNO" "${MEASURE_PACKAGES[@]}" "$(declare -f perf_collect)")
+	cache_make "$name" measure_tools_fill
+	MEASURE_TOOLS=$CACHE/$name
+}

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Rows about throughput and delay between two interfaces, or three."""
+
+import json
+import re
+import statistics
+import struct
+import subprocess
+import time
+
+import lab
+
+MBIT, PPS, US = 'Mbit/s', 'packets/s', 'us'
+
+
+class Server:
+    """iperf3 -s in a namespace."""
+
+    def __init__(self, ns, *options):
+        self.process = ns.start('iperf3', '-s', *options, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                stderr=subprocess.DEVNULL)
+        port = options[options.index('-p') + 1] if '-p' in options else '5201'
+        lab.wait_for('iperf3 -s', lambda: f':{port} ' in ns.run('ss', '-Hltn'))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.process.wait(30)
+
+
+def iperf(ns, to, *options, seconds):
+    """Runs the client; the "end" of its report."""
+    out = ns.run('iperf3', '-c', to, '-J', '-t', str(seconds), *options, check=False, timeout=120 + 60 * seconds)
+    try:
+        report = json.loads(out)
+    except json.JSONDecodeError:
+        raise lab.Failed(f'iperf3 said {out[-200:]!r}') from None
+    if 'error' in report:
+        raise lab.Failed(f'iperf3: {report["error"]}')
+    return report['end']
+
+
+def tcp(ns, to, *options, seconds):
+    """Mbit/s received."""
+    return iperf(ns, to, *options, seconds=seconds)['sum_received']['bits_per_second'] / 1e6
+
+
+def udp(ns, to, length, *options, seconds):
+    """Packets per second received, and the part of those sent that was lost."""
+    end = iperf(ns, to, '-u', '-b', '0', '-l', str(length), *options, seconds=seconds)['sum']
+    if not end['packets']:
+        raise lab.Failed('iperf3 counted no packet')
+    return (end['packets'] - end['lost_packets']) / end['seconds'], end['lost_packets'] / end['packets']
+
+
+def rtt(ns, to, count=100):
+    """The median of the pings, in microseconds."""
+    times = re.findall(r'time=([\d.]+) ms', ns.run('ping', '-c', str(count), '-i', '0.02', '-W', '5', to))
+    if len(times) < count * 0.9:
+        raise lab.Failed(f'{count - len(times)} of {count} pings lost')
+    return statistics.median(map(float, times)) * 1000
+
+
+def direct(driver, plan, row):
+    """Between two: TCP, UDP, ping."""
+    left, right = driver.pair()
+    with Server(right):
+        for streams in (1, 4):
+            for way, option in (('', ()), (' back', ('-R',))):
+                row(f'TCP, {streams} stream{"s" * (streams > 1)}{way}', MBIT,
+                    lambda s=streams, o=option: tcp(left, '192.168.77.2', '-P', str(s), *o, seconds=plan.seconds))
+        for length in (64, 512, 1400):
+            lost = []
+
+            def arrived(n=length, lost=lost):
+                rate, part = udp(left, '192.168.77.2', n, seconds=plan.seconds)
+                lost.append(100 * part)
+                return rate
+            row(f'UDP, {length} B', PPS, arrived)
+            row(f'UDP, {length} B, of those sent lost', '% lost', lost.pop, 'share')
+    row('ping, median', US, lambda: rtt(left, '192.168.77.2'))
+
+
+def relay(driver, plan, row):
+    """left - middle - right: what middle decrypts it encrypts for the other."""
+    left, middle, right = map(driver.ns, ('left', 'middle', 'right'))
+    lab.joined(left, middle, '10.0.1')
+    lab.joined(right, middle, '10.0.2')
+    ends = ((left, 1, '10.0.1'), (right, 2, '10.0.2'))
+    driver.interface(middle, 'wgm', lab.PRIVATE['middle'], 51820, '192.168.77.3/24')
+    middle.run('sysctl', '-q', '-w', 'net.ipv4.ip_forward=1')
+    for ns, n, net in ends:
+        driver.interface(ns, f'wg{n}', lab.PRIVATE[ns.name], 51820, f'192.168.77.{n}/24')
+        ns.run('wg', 'set', f'wg{n}', 'peer', lab.public('middle'), 'endpoint', f'{net}.2:51820', 'allowed-ips',
+               '192.168.77.0/24')
+        middle.run('wg', 'set', 'wgm', 'peer', lab.public(ns.name), 'endpoint', f'{net}.1:51820', 'allowed-ips',
+                   f'192.168.77.{n}/32')
+    left.run('ping', '-q', '-c', '3', '-i', '0.1', '-W', '10', '192.168.77.2')
+    with Server(right):
+        row('TCP, 1 stream, through a relay', MBIT, lambda: tcp(left, '192.168.77.2', seconds=plan.seconds))
+
+
+def fairness(driver, plan, row):
+    """Two peers of one interface: left floods with what it can, third sends a little; how much of that arrives?"""
+    left, right, third = map(driver.ns, ('left', 'right', 'third'))
+    lab.joined(left, right, '10.0.1')
+    lab.joined(third, right, '10.0.2')
+    driver.interface(right, 'wgr', lab.PRIVATE['right'], 51820, '192.168.77.3/24')
+    for ns, n, net in ((left, 1, '10.0.1'), (third, 2, '10.0.2')):
+        driver.interface(ns, f'wg{n}', lab.PRIVATE[ns.name], 51820, f'192.168.77.{n}/24')
+        ns.run('wg', 'set', f'wg{n}', 'peer', lab.public('right'), 'endpoint', f'{net}.2:51820', 'allowed-ips',
+               '192.168.77.3/32')
+        right.run('wg', 'set', 'wgr', 'peer', lab.public(ns.name), 'allowed-ips', f'192.168.77.{n}/32')
+        ns.run('ping', '-q', '-c', '2', '-i', '0.1', '-W', '10', '192.168.77.3')
+
+    def share():
+        with Server(right, '-p', '5201'), Server(right, '-p', '5202'):
+            flood = left.start('iperf3', '-c', '192.168.77.3', '-p', '5201', '-u', '-b', '0', '-l', '512', '-P', '2', '-t',
+                               str(plan.seconds + 3), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL)
+            try:
+                time.sleep(0.5)
+                end = iperf(third, '192.168.77.3', '-p', '5202', '-u', '-b', '4M', '-l', '512', seconds=plan.seconds)['sum']
+                if flood.poll() is not None:
+                    raise lab.Failed('the flood ended too early')
+            finally:
+                flood.terminate()
+                flood.wait(60)
+            wanted = 4e6 / 8 / 512 * plan.seconds
+            return 100 * min(1, (end['packets'] - end['lost_packets']) / wanted)
+    row('4 Mbit/s of one peer while another floods, arrived', '%', share)
+
+
+INITIATORS = 48
+
+
+def handshakes(driver, plan, row):
+    """One responder with many initiators, each an interface of its own; the second handshake of each is timed,
+    for the drivers differ in what they leave to the first."""
+    left, right = driver.ns('left'), driver.ns('right')
+    lab.joined(left, right, '10.0.0')
+    driver.interface(right, 'wgr', lab.PRIVATE['right'], 51820, '192.168.200.1/24')
+    key = lab.public('right')
+    for n in range(INITIATORS):
+        private = bytes([n + 40] * 32)
+        driver.interface(left, f'wgi{n}', private, 52000 + n, f'192.168.{n}.1/32')
+        left.run('wg', 'set', f'wgi{n}', 'peer', key, 'endpoint', '10.0.0.2:51820', 'allowed-ips', f'192.168.{100 + n}.1/32')
+        right.run('ip', 'addr', 'add', f'192.168.{100 + n}.1/32', 'dev', 'wgr')
+        pub = lab.run('wg', 'pubkey', text=lab.base64.b64encode(private).decode()).strip()
+        right.run('wg', 'set', 'wgr', 'peer', pub, 'allowed-ips', f'192.168.{n}.1/32')
+    right.run('ip', 'route', 'add', '192.168.0.0/16', 'dev', 'wgr')
+    targets = f'{lab.SCRATCH}/targets'
+    with open(targets, 'wb') as f:
+        f.write(b''.join(struct.pack('4B', 192, 168, 100 + n, 1) for n in range(INITIATORS)))
+
+    def once():
+        # Going down forgets the session; wireguard-go hears of it a little later.
+        batch(left, (f'link set wgi{n} down' for n in range(INITIATORS)))
+        time.sleep(0.5)
+        batch(left, (f'link set wgi{n} up' for n in range(INITIATORS)))
+        batch(left, (f'route replace 192.168.{100 + n}.1/32 dev wgi{n} src 192.168.{n}.1' for n in range(INITIATORS)))
+        time.sleep(0.5)
+        return INITIATORS * 1e9 / spray(left, targets, INITIATORS, 'right', 1)[0]
+    once()
+    row('handshakes', '1/s', once)
+
+
+def batch(ns, lines):
+    """Commands of ip, all at once."""
+    ns.run('ip', '-batch', '-', text='\n'.join(lines) + '\n')
+
+
+def spray(ns, targets, window, into, rounds):
+    """wgrs-load spray; nanoseconds of each round."""
+    return [int(line.split()[1]) for line in ns.run(lab.LOAD, 'spray', targets, str(window), into, str(rounds)).splitlines()]
