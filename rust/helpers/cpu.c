@@ -1,22 +1,70 @@
 // SPDX-License-Identifier: GPL-2.0
 #include <linux/cpumask.h>
+#include <linux/rcupdate.h>
 #include <linux/sched.h>
+#include <linux/sched/isolation.h>
 #include <linux/smp.h>
 
+/*
+ * Isolated CPUs (isolcpus=, nohz_full=, cpuset partitions) are for somebody
+ * else's work, as long as there are others.
+ */
+static bool wg_cpu_isolated(unsigned int cpu)
+{
+	return !housekeeping_test_cpu(cpu, HK_TYPE_DOMAIN) ||
+	       !housekeeping_test_cpu(cpu, HK_TYPE_KERNEL_NOISE);
+}
+
+static noinline unsigned int wg_cpu_next_unisolated(int last)
+{
+	unsigned int cpu = last, n;
+
+	rcu_read_lock();
+	for (n = 0; n < nr_cpu_ids; n++) {
+		cpu = cpumask_next((int)cpu, cpu_online_mask);
+		if (cpu >= nr_cpu_ids)
+			cpu = cpumask_first(cpu_online_mask);
+		if (!wg_cpu_isolated(cpu))
+			break;
+	}
+	rcu_read_unlock();
+	return cpu;
+}
+
+/* An online CPU after @last, not an isolated one. */
 unsigned int wg_helper_cpu_next_online(int last)
 {
-	unsigned int cpu = cpumask_next(last, cpu_online_mask);
+	unsigned int cpu;
 
+	if (static_branch_unlikely(&housekeeping_overridden))
+		return wg_cpu_next_unisolated(last);
+	cpu = cpumask_next(last, cpu_online_mask);
 	if (cpu >= nr_cpu_ids)
 		cpu = cpumask_first(cpu_online_mask);
 	return cpu;
 }
 
-/* @cpu if it is online, else one that depends on @id only while none comes or goes. */
+/*
+ * @cpu if it is online and not isolated, else one that depends on @id only
+ * while none comes or goes.
+ */
 unsigned int wg_helper_cpu_choose_online(unsigned int cpu, u64 id)
 {
-	while (unlikely(cpu >= nr_cpu_ids || !cpu_online(cpu)))
+	bool isolated = false;
+
+	if (static_branch_unlikely(&housekeeping_overridden) &&
+	    cpu < nr_cpu_ids) {
+		rcu_read_lock();
+		isolated = wg_cpu_isolated(cpu);
+		rcu_read_unlock();
+	}
+	if (likely(cpu < nr_cpu_ids && cpu_online(cpu) && !isolated))
+		return cpu;
+	do
 		cpu = cpumask_nth((u32)id % num_online_cpus(), cpu_online_mask);
+	while (unlikely(cpu >= nr_cpu_ids || !cpu_online(cpu)));
+	if (static_branch_unlikely(&housekeeping_overridden))
+		return wg_cpu_next_unisolated((int)cpu - 1);
 	return cpu;
 }
 
