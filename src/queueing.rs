@@ -73,8 +73,9 @@ use crate::{
     session::Session, //
 };
 
-/// Batches that a worker decrypts before it has them delivered.
-const BURST: usize = 64;
+/// Batches that a worker decrypts before it has them delivered. More would give GRO no more to merge,
+/// but overrun the socket buffers of who receives small packets.
+const BURST: usize = 16;
 
 /// Segments of one peer that a poll delivers before it turns to the next peer.
 const FAIR_SHARE: usize = 16;
