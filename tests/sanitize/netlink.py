@@ -67,7 +67,7 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--count", type=int, default=10**9)
     parser.add_argument("--seconds", type=int, default=60)
-    parser.add_argument("--least", type=int, default=20000)
+    parser.add_argument("--least", type=int, default=10000)
     args = parser.parse_args()
     print(f"# seed {args.seed}", flush=True)
 
