@@ -5,6 +5,16 @@
 #include <linux/sched/isolation.h>
 #include <linux/smp.h>
 
+/* A kernel without CONFIG_CPU_ISOLATION has no such key, and no such CPUs. */
+static __always_inline bool wg_cpus_isolated(void)
+{
+#ifdef CONFIG_CPU_ISOLATION
+	return static_branch_unlikely(&housekeeping_overridden);
+#else
+	return false;
+#endif
+}
+
 /*
  * Isolated CPUs (isolcpus=, nohz_full=, cpuset partitions) are for somebody
  * else's work, as long as there are others.
@@ -36,7 +46,7 @@ unsigned int wg_helper_cpu_next_online(int last)
 {
 	unsigned int cpu;
 
-	if (static_branch_unlikely(&housekeeping_overridden))
+	if (wg_cpus_isolated())
 		return wg_cpu_next_unisolated(last);
 	cpu = cpumask_next(last, cpu_online_mask);
 	if (cpu >= nr_cpu_ids)
@@ -52,8 +62,7 @@ unsigned int wg_helper_cpu_choose_online(unsigned int cpu, u64 id)
 {
 	bool isolated = false;
 
-	if (static_branch_unlikely(&housekeeping_overridden) &&
-	    cpu < nr_cpu_ids) {
+	if (wg_cpus_isolated() && cpu < nr_cpu_ids) {
 		rcu_read_lock();
 		isolated = wg_cpu_isolated(cpu);
 		rcu_read_unlock();
@@ -63,7 +72,7 @@ unsigned int wg_helper_cpu_choose_online(unsigned int cpu, u64 id)
 	do
 		cpu = cpumask_nth((u32)id % num_online_cpus(), cpu_online_mask);
 	while (unlikely(cpu >= nr_cpu_ids || !cpu_online(cpu)));
-	if (static_branch_unlikely(&housekeeping_overridden))
+	if (wg_cpus_isolated())
 		return wg_cpu_next_unisolated((int)cpu - 1);
 	return cpu;
 }
