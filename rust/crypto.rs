@@ -26,6 +26,35 @@ fn zeroize(bytes: &mut [u8]) {
     unsafe { bindings::memzero_explicit(bytes.as_mut_ptr().cast(), bytes.len()) }
 }
 
+/// Levels of `burn_stack`: 8000 bytes. What computes with keys needs less than 4000, more with
+/// KASAN, whose stacks are larger.
+#[cfg(not(CONFIG_KASAN))]
+const BURN_LEVELS: u32 = 5;
+#[cfg(CONFIG_KASAN)]
+const BURN_LEVELS: u32 = 8;
+
+/// Runs `f`, then overwrites the part of the stack that it used.
+///
+/// What computes with keys leaves copies of them in its frames: where moved values were, in
+/// spilled registers, in temporaries of the C library. The stack of a worker outlives the module.
+/// What `f` returns lies in the caller's frame, so it should not be a secret.
+///
+/// Process context, with half of the stack left.
+#[inline]
+pub fn without_traces<R>(f: impl FnOnce() -> R) -> R {
+    // Not inlined, lest `f` use the caller's frame, which is not overwritten.
+    #[inline(never)]
+    fn apart<R>(f: impl FnOnce() -> R) -> R {
+        f()
+    }
+
+    let result = apart(f);
+    // SAFETY: The frames are the callee's own. With them, a stack of 16 KiB is half full, one of
+    // KASAN's (32 KiB or more) as well; an overflow would hit a guard page.
+    unsafe { bindings::burn_stack(BURN_LEVELS) };
+    result
+}
+
 /// Compares in time that depends on the lengths only.
 #[inline]
 pub fn ct_eq(a: &[u8], b: &[u8]) -> bool {
@@ -37,9 +66,9 @@ pub fn ct_eq(a: &[u8], b: &[u8]) -> bool {
 /// `N` bytes that are overwritten with zeros when dropped, and that are neither printed nor
 /// compared in a way that time would tell.
 ///
-/// Moving a `Secret` leaves its old bytes where it was, as any move does. So keep it where it is
-/// made: make it with [`zero`](Self::zero) in its final place and fill it with
-/// [`as_mut_bytes`](Self::as_mut_bytes), and hand on references.
+/// Moving a `Secret` leaves its old bytes where it was, as any move does. So either keep it where it
+/// is made, with [`zero`](Self::zero) in its final place and [`as_mut_bytes`](Self::as_mut_bytes) to
+/// fill it, and hand on references; or move it only within [`without_traces`].
 #[repr(transparent)]
 pub struct Secret<const N: usize>([u8; N]);
 

@@ -22,6 +22,7 @@ use kernel::{
 
 use wgk::{
     crypto::{
+        without_traces,
         x25519_clamp,
         Secret, //
     },
@@ -361,7 +362,7 @@ impl DoOp for SetDevice {
     const POLICY: &'static [Policy] = &SET_POLICY;
 
     fn run(info: &Info<'_>) -> Result {
-        let result = set_device(info);
+        let result = without_traces(|| set_device(info));
         // The request's buffer may live on; our key shall not live in it.
         if let Some(key) = info.attrs().get(wg::WGDEVICE_A_PRIVATE_KEY) {
             key.wipe();

@@ -11,6 +11,7 @@ use wgk::{
         SubmitError,
         Taken, //
     },
+    crypto::without_traces,
     log::Text,
     napi::NapiContext,
     netdevice::Counter,
@@ -414,7 +415,8 @@ pub(crate) fn handshake(device: &RcuArc<Device>, skb: SkBuff, queued: usize) {
                 );
                 return;
             }
-            let Some(peer) = consume_initiation(device, initiation, now) else {
+            let peer = without_traces(|| consume_initiation(device, initiation, now));
+            let Some(peer) = peer else {
                 device.drops.add(Reason::HandshakeInvalid, 1);
                 wgk::net_dbg_ratelimited!(
                     "{}: Invalid handshake initiation from {}\n",
@@ -447,7 +449,7 @@ pub(crate) fn handshake(device: &RcuArc<Device>, skb: SkBuff, queued: usize) {
                 );
                 return;
             }
-            let Some(peer) = consume_response(device, response) else {
+            let Some(peer) = without_traces(|| consume_response(device, response)) else {
                 device.drops.add(Reason::HandshakeInvalid, 1);
                 wgk::net_dbg_ratelimited!(
                     "{}: Invalid handshake response from {}\n",
@@ -463,7 +465,7 @@ pub(crate) fn handshake(device: &RcuArc<Device>, skb: SkBuff, queued: usize) {
                 peer.id,
                 source
             );
-            if peer.begin_session() {
+            if without_traces(|| peer.begin_session()) {
                 Peer::on_timers(&peer, |s, now| s.timers.session_derived(now));
                 complete_handshake(&peer);
                 // Sends what is staged, or an empty packet: either confirms the session to the

@@ -17,6 +17,7 @@ use wgk::{
     },
     cpu,
     crypto::{
+        without_traces,
         x25519_clamp,
         Secret, //
     },
@@ -335,7 +336,7 @@ fn send_initiation(peer: &RcuArc<Peer>) {
         peer.id,
         peer.endpoint()
     );
-    let Some(mut message) = create_initiation(peer) else {
+    let Some(mut message) = without_traces(|| create_initiation(peer)) else {
         return;
     };
     peer.cookie.lock().add_macs(
@@ -404,7 +405,7 @@ pub(crate) fn send_response(peer: &RcuArc<Peer>) {
         peer.id,
         peer.endpoint()
     );
-    let Some(mut message) = create_response(peer) else {
+    let Some(mut message) = without_traces(|| create_response(peer)) else {
         return;
     };
     peer.cookie.lock().add_macs(
@@ -412,7 +413,7 @@ pub(crate) fn send_response(peer: &RcuArc<Peer>) {
         message.as_mut_bytes(),
         boottime_coarse_ns(),
     );
-    if !peer.begin_session() {
+    if !without_traces(|| peer.begin_session()) {
         return;
     }
     Peer::on_timers(peer, |s, now| {

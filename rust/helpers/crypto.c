@@ -19,3 +19,17 @@ void wg_helper_memzero_explicit(void *s, size_t count)
 {
 	memzero_explicit(s, count);
 }
+
+/*
+ * Overwrites the stack below the caller's frame, 1600 bytes and a little more
+ * per level: a frame of which the compiler does not warn. It is written to
+ * after the call, so that each level has a frame of its own.
+ */
+noinline void wg_helper_burn_stack(unsigned int levels)
+{
+	u8 frame[1600];
+
+	if (levels > 1)
+		wg_helper_burn_stack(levels - 1);
+	memzero_explicit(frame, sizeof(frame));
+}
