@@ -131,6 +131,7 @@ class Peer:
     HASH = blake(CHAIN, b'WireGuard v1 zx2c4 Jason@zx2c4.com')
     indices = itertools.count(0x1001)
     ephemerals = itertools.count()
+    psk = bytes(32)
 
     def __init__(self, ns, name='peer', other='driver', port=51900):
         self.ns, self.port = ns, port
@@ -226,7 +227,7 @@ class Peer:
             digest = blake(digest, theirs)
             chain = kdf(1, chain, x25519(secret, theirs))[0]
             chain = kdf(1, chain, x25519(self.secret, theirs))[0]
-            chain, t, key = kdf(3, chain, bytes(32))
+            chain, t, key = kdf(3, chain, self.psk)
             if unseal(key, 0, message.data[44:60], blake(digest, t)) is None:
                 return False
             sending, receiving = kdf(2, chain, b'')
@@ -260,7 +261,7 @@ class Peer:
         digest = blake(digest, ephemeral)
         chain = kdf(1, chain, x25519(secret, theirs))[0]
         chain = kdf(1, chain, x25519(secret, who))[0]
-        chain, t, key = kdf(3, chain, bytes(32))
+        chain, t, key = kdf(3, chain, self.psk)
         empty = seal(key, 0, b'', blake(digest, t))
         self.raw(self.macs(struct.pack('<III', RESPONSE, local, remote) + ephemeral + empty), message.source, local=message.to)
         receiving, sending = kdf(2, chain, b'')

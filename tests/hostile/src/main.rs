@@ -3,15 +3,19 @@
 //!
 //! hostile packets account|flood ...: datagrams to its port
 //! hostile netlink ...: configuration
+//! hostile keys ...: sets keys, and keeps none
+//! hostile scan ...: looks for keys in a guest's memory, on the host
 //!
 //! tests/sanitize/*.py know the arguments. Each prints a line of JSON at its end.
 
 mod args;
 mod inner;
+mod keys;
 mod netlink;
 mod nlmsg;
 mod packets;
 mod rng;
+mod scan;
 mod sock;
 mod wire;
 
@@ -20,6 +24,8 @@ fn main() {
     match (args.word(0), args.word(1)) {
         (Some("packets"), Some(how @ ("account" | "flood"))) => packets::main(how, &args),
         (Some("netlink"), None) => netlink::main(&args),
+        (Some("keys"), None) => keys::main(&args),
+        (Some("scan"), None) => scan::main(&args),
         _ => {
             eprintln!("hostile: tests/hostile/src/main.rs says what it takes");
             std::process::exit(2);

@@ -18,7 +18,8 @@ const EPERM: i32 = libc::EPERM;
 const ERROR: u16 = 2;
 const DONE: u16 = 3;
 
-fn open(small: bool) -> io::Result<OwnedFd> {
+/// A socket of generic netlink, with room for one answer at a time or for many.
+pub fn open(small: bool) -> io::Result<OwnedFd> {
     // SAFETY: Makes a descriptor that nobody else has.
     let fd = unsafe { libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 16) };
     if fd < 0 {
@@ -40,7 +41,8 @@ fn open(small: bool) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
-fn send(fd: &OwnedFd, data: &[u8]) -> io::Result<usize> {
+/// Sends one datagram.
+pub fn send(fd: &OwnedFd, data: &[u8]) -> io::Result<usize> {
     // SAFETY: `data` is valid for reads of its length.
     let n = unsafe {
         libc::send(
@@ -53,7 +55,8 @@ fn send(fd: &OwnedFd, data: &[u8]) -> io::Result<usize> {
     usize::try_from(n).map_err(|_| io::Error::last_os_error())
 }
 
-fn receive(fd: &OwnedFd, buffer: &mut [u8]) -> io::Result<usize> {
+/// Receives one datagram, if there's one.
+pub fn receive(fd: &OwnedFd, buffer: &mut [u8]) -> io::Result<usize> {
     // SAFETY: `buffer` is valid for writes of its length.
     let n = unsafe {
         libc::recv(
