@@ -209,8 +209,8 @@ class Checks:
                 continue
             them = [m for m in self.of(INITIATION, end=end) if m.tunnel == tunnel]
             # What is sent again after 5 s, for want of an answer, belongs to the same attempt.
-            attempts = [m for i, m in enumerate(them) if i == 0 or m.time - them[i - 1].time > RETRIED]
-            pairs = [(b.time - a.time, b) for a, b in zip(attempts, attempts[1:]) if self.undisturbed(b)]
+            # The session's age counts from the last of them.
+            pairs = [(b.time - a.time, b) for a, b in zip(them, them[1:]) if b.time - a.time > RETRIED and self.undisturbed(b)]
             # The last distance is that of the long run.
             distance = pairs[-1][0] if pairs else 0
             self.verdict(f"{whose}: the rekey came {distance:.1f} s after the session before",
