@@ -64,14 +64,17 @@ for ((round = 1; round <= rounds; round++)); do
 done
 check "unloaded $rounds times with interfaces up and traffic flowing" test "$done" -eq "$rounds"
 if ((rounds > 3 && done == rounds)); then
+	# MemAvailable wanders by some 10 MiB from run to run, up and
+	# down; smaller leaks are for kmemleak (scripts/sanitize) or more ROUNDS.
+	limit=$((12288 + 200 * (rounds - 3)))
 	# What waits for a grace period or lies in a CPU's own lists comes back; a leak does not.
 	for ((i = 0; i < 20; i++)); do
 		sleep 1
 		lost=$((first - $(free_kib)))
-		((lost >= 200 * (rounds - 3))) || break
+		((lost >= limit)) || break
 	done
 	note "memory in use grew by $lost KiB in $((rounds - 3)) rounds"
-	check "no memory stayed behind" test "$lost" -lt $((200 * (rounds - 3)))
+	check "no memory stayed behind" test "$lost" -lt "$limit"
 fi
 # It can be used again afterwards; whoever comes next finds it loaded.
 check "loads once more" driver_load "$driver"
