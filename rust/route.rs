@@ -133,8 +133,8 @@ impl Flow4 {
     ///
     /// # Safety
     ///
-    /// `sk` must be a valid IPv4 socket in a live namespace, which is `net`; bottom halves must be disabled, under
-    /// RCU.
+    /// `sk` must be a valid IPv4 socket in a live namespace, which is `net`; bottom halves must be
+    /// disabled, under RCU.
     pub(crate) unsafe fn route(
         &mut self,
         sk: *mut bindings::sock,
@@ -209,8 +209,8 @@ impl Flow6 {
     ///
     /// # Safety
     ///
-    /// `sk` must be a valid IPv6 socket in a live namespace, which is `net`; bottom halves must be disabled, under
-    /// RCU.
+    /// `sk` must be a valid IPv6 socket in a live namespace, which is `net`; bottom halves must be
+    /// disabled, under RCU.
     pub(crate) unsafe fn route(
         &mut self,
         sk: *mut bindings::sock,

@@ -131,10 +131,8 @@ fn receive_data(device: &Device, mut packet: UdpPacket) {
         device.drops.add(Reason::RxIndex, 1);
         return;
     };
-    let Some(session) = Some(found)
-        .filter(|s| s.keys().is_some() && !s.peer.is_dead())
-        .and_then(|s| s.try_get())
-    else {
+    let usable = found.keys().is_some() && !found.peer.is_dead();
+    let Some(session) = usable.then(|| found.try_get()).flatten() else {
         device.drops.add(Reason::RxNoKeys, 1);
         return;
     };

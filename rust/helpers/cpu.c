@@ -31,9 +31,7 @@ static noinline unsigned int wg_cpu_next_unisolated(int last)
 
 	rcu_read_lock();
 	for (n = 0; n < nr_cpu_ids; n++) {
-		cpu = cpumask_next((int)cpu, cpu_online_mask);
-		if (cpu >= nr_cpu_ids)
-			cpu = cpumask_first(cpu_online_mask);
+		cpu = cpumask_next_wrap((int)cpu, cpu_online_mask);
 		if (!wg_cpu_isolated(cpu))
 			break;
 	}
@@ -44,14 +42,9 @@ static noinline unsigned int wg_cpu_next_unisolated(int last)
 /* An online CPU after @last, not an isolated one. */
 unsigned int wg_helper_cpu_next_online(int last)
 {
-	unsigned int cpu;
-
 	if (wg_cpus_isolated())
 		return wg_cpu_next_unisolated(last);
-	cpu = cpumask_next(last, cpu_online_mask);
-	if (cpu >= nr_cpu_ids)
-		cpu = cpumask_first(cpu_online_mask);
-	return cpu;
+	return cpumask_next_wrap(last, cpu_online_mask);
 }
 
 /*
