@@ -13,9 +13,11 @@ import subprocess
 import sys
 import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '../sanitize'))
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [os.path.join(HERE, '../sanitize'), os.path.join(HERE, '..')]
 
 import nl  # noqa: E402
+from netns import Inside  # noqa: E402
 
 SCRATCH = '/tmp/bench'
 LOAD = '/usr/local/bin/wgrs-load'
@@ -94,25 +96,13 @@ def kernel_threads():
 
 # ------------------------------------------------------------- namespaces
 
-class Ns:
+class Ns(Inside):
     """A network namespace; `with ns:` is being in it."""
 
     def __init__(self, name):
-        self.name, self.saved = name, []
+        super().__init__(name)
         run('ip', 'netns', 'add', name)
         self.run('ip', 'link', 'set', 'lo', 'up')
-
-    def __enter__(self):
-        self.saved.append(os.open('/proc/thread-self/ns/net', os.O_RDONLY | os.O_CLOEXEC))
-        fd = os.open(f'/run/netns/{self.name}', os.O_RDONLY | os.O_CLOEXEC)
-        os.setns(fd, os.CLONE_NEWNET)
-        os.close(fd)
-        return self
-
-    def __exit__(self, *_):
-        fd = self.saved.pop()
-        os.setns(fd, os.CLONE_NEWNET)
-        os.close(fd)
 
     def run(self, *command, **how):
         """Runs a command in it."""

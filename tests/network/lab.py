@@ -9,12 +9,16 @@ import select
 import socket
 import struct
 import subprocess
+import sys
 import time
 import traceback
 from base64 import b64encode
 from collections import namedtuple
 
 from wgpeer import Peer, private
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from netns import Inside  # noqa: E402
 
 ROWS = []
 UNSET = object()
@@ -166,31 +170,19 @@ class Capture:
 OWN = [f'{version}:{port}' for version in (4, 6) for port in range(5000, 6000)]
 
 
-class Ns:
+class Ns(Inside):
     """A network namespace; `with ns:` is being in it. Its canary shows when it is freed."""
 
     count = 0
 
     def __init__(self, name):
         Ns.count += 1
-        self.name, self.canary = name, f'canary{Ns.count}'
-        self.saved = []
+        super().__init__(name)
+        self.canary = f'canary{Ns.count}'
         command('ip', 'netns', 'add', name, must=True)
         command('ip', 'link', 'add', self.canary, 'type', 'veth', 'peer', 'name', 'canary', 'netns', name, must=True)
         self.ip('link', 'set', 'lo', 'up')
         self.there = True
-
-    def __enter__(self):
-        self.saved.append(os.open('/proc/thread-self/ns/net', os.O_RDONLY | os.O_CLOEXEC))
-        fd = os.open(f'/run/netns/{self.name}', os.O_RDONLY | os.O_CLOEXEC)
-        os.setns(fd, os.CLONE_NEWNET)
-        os.close(fd)
-        return self
-
-    def __exit__(self, *_):
-        fd = self.saved.pop()
-        os.setns(fd, os.CLONE_NEWNET)
-        os.close(fd)
 
     def run(self, *args, **how):
         with self:

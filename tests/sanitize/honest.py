@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """What the tests with hostile input have in common: results, and a tunnel that must not suffer."""
 
+import argparse
 import base64
 import json
 import os
@@ -8,7 +9,8 @@ import subprocess
 import sys
 import time
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, os.path.dirname(HERE)]
 import churn  # noqa: E402
 from churn import RESULTS, REKEY, result, sh  # noqa: E402,F401  pylint: disable=unused-import
 
@@ -21,6 +23,16 @@ def keys():
     """A private and a public key, in base64."""
     private = sh("wg", "genkey").strip()
     return private, sh("wg", "pubkey", input=private).strip()
+
+
+def options(**more):
+    """What every test with hostile input is told, and numbers of its own by name; prints the seed."""
+    parser = argparse.ArgumentParser()
+    for name, default in {"seed": 1, "count": 10**9, "seconds": 60, "least": 10000, **more}.items():
+        parser.add_argument(f"--{name}", type=int, default=default)
+    args = parser.parse_args()
+    print(f"# seed {args.seed}", flush=True)
+    return args
 
 
 def hexed(text):

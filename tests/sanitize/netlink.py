@@ -12,7 +12,6 @@ other in a user namespace of its own that does not own the network. These two
 must be told EPERM to every message whose header is sound, and nothing else.
 """
 
-import argparse
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ from honest import (  # pylint: disable=no-name-in-module
     helper,
     keys,
     memory_returns,
+    options,
     outcome,
     result,
     sh,
@@ -63,13 +63,7 @@ def comes_and_goes(name, until):
 
 def main():
     """All processes."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--count", type=int, default=10**9)
-    parser.add_argument("--seconds", type=int, default=60)
-    parser.add_argument("--least", type=int, default=10000)
-    args = parser.parse_args()
-    print(f"# seed {args.seed}", flush=True)
+    args = options()
 
     honest = Watched([keys(), keys()])
     honest.namespaces()

@@ -15,13 +15,11 @@ fit in the time. In the meantime and afterwards the honest tunnel must work
 with the session it has, and the memory must return.
 """
 
-import argparse
 import socket
 import struct
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
 
 from honest import (  # pylint: disable=no-name-in-module
     RESULTS,
@@ -31,6 +29,7 @@ from honest import (  # pylint: disable=no-name-in-module
     hexed,
     keys,
     memory_returns,
+    options,
     outcome,
     result,
     sh,
@@ -38,27 +37,15 @@ from honest import (  # pylint: disable=no-name-in-module
     stats,
     udp_counters,
 )
-
-import nl
+from netns import Inside  # pylint: disable=wrong-import-order
 
 EVIL = "10.1.0.2"
 ETH_P_ALL = 3
 
 
-@contextmanager
-def inside(ns):
-    """This process in another namespace."""
-    with open("/proc/self/ns/net", "rb") as home, open(f"/run/netns/{ns}", "rb") as there:
-        nl.setns(there.fileno())
-        try:
-            yield
-        finally:
-            nl.setns(home.fileno())
-
-
 def sniffer(ns):
     """A socket that sees what crosses the cable of the honest tunnel."""
-    with inside(ns):
+    with Inside(ns):
         sock = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_ALL))
         sock.bind(("outer", ETH_P_ALL))
     sock.settimeout(1)
@@ -156,14 +143,7 @@ def account(arguments, seed, count, honest):
 
 def main():
     """Both ways."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--count", type=int, default=10**9)
-    parser.add_argument("--seconds", type=int, default=60)
-    parser.add_argument("--account", type=int, default=4000)
-    parser.add_argument("--least", type=int, default=10000)
-    args = parser.parse_args()
-    print(f"# seed {args.seed}", flush=True)
+    args = options(account=4000)
 
     honest = Watched([keys(), keys()])
     honest.namespaces()
