@@ -110,10 +110,11 @@ impl<const ID: u64> SchedNode<ID> {
     /// was not handed out by a [`SchedQueue`].
     #[inline]
     pub fn begin(&self) -> bool {
-        // ORDERING: Acquire pairs with the release in `push`; release with its acquire, so that
-        // the link is not overwritten before it was read.
+        // ORDERING: Acquire pairs with the release in `push`. No release: the `push` that reads this
+        // synchronises with the queue's `next`, whose release sequence this is part of, and so
+        // writes the link after it was read.
         self.state
-            .compare_exchange(SCHEDULED | TAKEN, 0, Ordering::AcqRel, Ordering::Relaxed)
+            .compare_exchange(SCHEDULED | TAKEN, 0, Ordering::Acquire, Ordering::Relaxed)
             .is_ok()
     }
 
@@ -155,8 +156,8 @@ impl<P: RcuObject + HasField<SchedNode<ID>>, const ID: u64> SchedList<P, ID> {
     #[inline]
     pub fn push(&self, object: RcuArc<P>) -> bool {
         // ORDERING: Release: the consumer's `begin` sees what was done before this; by a
-        // read-modify-write operation even if the object is scheduled already. Acquire: `begin` is
-        // over before the link is written below.
+        // read-modify-write operation even if the object is scheduled already. Acquire: the
+        // link was read, by the queue's `next` before `begin`, before it is written below.
         if object.field().state.fetch_or(SCHEDULED, Ordering::AcqRel) & SCHEDULED != 0 {
             return false;
         }
@@ -284,14 +285,15 @@ impl<P: RcuObject + HasField<SchedNode<ID>>, const ID: u64> SchedQueue<P, ID> {
     /// Puts an object to the end of the queue that was taken from it and is not finished, without
     /// a `begin` in between. Gives it back if there was one.
     pub fn requeue(&mut self, object: RcuArc<P>) -> Result<(), RcuArc<P>> {
-        // ORDERING: As in `push`, although this is no point of handover.
+        // ORDERING: Acquire: as in `push`, for it may have been another queue's `next`. No release:
+        // this is no point of handover.
         if object
             .field()
             .state
             .compare_exchange(
                 SCHEDULED | TAKEN,
                 SCHEDULED,
-                Ordering::AcqRel,
+                Ordering::Acquire,
                 Ordering::Relaxed,
             )
             .is_err()
@@ -328,7 +330,8 @@ impl<P: RcuObject + HasField<SchedNode<ID>>, const ID: u64> Iterator for SchedQu
         // reference to.
         let n = unsafe { node.as_ref() };
         self.first = n.next.load(Ordering::Relaxed);
-        // ORDERING: Release: the link was read before anyone else may write it.
+        // ORDERING: Release: the link was read before anyone else may write it. Pairs with the
+        // acquires of `push`, `requeue` and `begin`.
         n.state.fetch_or(TAKEN, Ordering::Release);
         // SAFETY: The node was derived from the pointer to an object, which owned the reference
         // that the queue had.
