@@ -39,6 +39,7 @@ help:
 	@echo '                 memory, failing allocations, in that kernel; SEED=<n>, OPS=<n>, FULL=1'
 	@echo 'Measuring'
 	@echo '  bench          the C driver, ours and wireguard-go side by side; BENCH=--quick, BENCH=--keep'
+	@echo '  flood          a tunnel and an honest handshake under a flood of initiations, with C and with ours'
 	@echo '  profile        where both drivers spend their instructions: flame graphs, tables'
 	@echo 'By hand'
 	@echo '  scripts/vm -- COMMAND       runs COMMAND in a guest with the module loaded'
@@ -80,11 +81,14 @@ network:
 bench:
 	@scripts/bench $(BENCH)
 
+flood:
+	@scripts/flood $(FLOOD)
+
 profile:
 	@scripts/profile
 
 clean:
 	rm -rf build rust-project.json
 
-PHONY := all help module clippy install uninstall doc rust-analyzer demo test lint unit fuzz smoke kselftest netlink clients network scenarios interop kunit sanitize bench profile clean
+PHONY := all help module clippy install uninstall doc rust-analyzer demo test lint unit fuzz smoke kselftest netlink clients network scenarios interop kunit sanitize bench flood profile clean
 .PHONY: $(PHONY)
