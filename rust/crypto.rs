@@ -11,10 +11,18 @@
 //! Safety review: `Documentation/safety.md#cryptors`.
 
 use crate::bindings;
-use core::mem::{
-    ManuallyDrop,
-    MaybeUninit, //
+use core::{
+    ffi::{
+        c_int,
+        c_uint, //
+    },
+    mem::{
+        ManuallyDrop,
+        MaybeUninit, //
+    },
 };
+
+pub mod aead;
 
 /// Bytes that an AEAD adds to what it seals.
 pub const TAG_LEN: usize = 16;
@@ -253,6 +261,96 @@ pub fn x25519_clamp(secret: &mut Secret<32>) {
     let bytes = secret.as_mut_bytes();
     bytes[0] &= 248;
     bytes[31] = (bytes[31] & 127) | 64;
+}
+
+/// The ChaCha20 key stream of one message, for [`aead`].
+struct ChaCha20(bindings::chacha_state);
+
+impl ChaCha20 {
+    /// The stream of `key` and `nonce`, from its start.
+    #[inline]
+    fn new(key: &[u8; 32], nonce: u64) -> Self {
+        let mut x = [0; 16];
+        // "expand 32-byte k"
+        x[..4].copy_from_slice(&[0x6170_7865, 0x3320_646e, 0x7962_2d32, 0x6b20_6574]);
+        for (word, bytes) in x[4..12].iter_mut().zip(key.chunks_exact(4)) {
+            *word = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+        }
+        // 12 and 13 count the blocks, in WireGuard's way of making a nonce.
+        x[14] = nonce as u32;
+        x[15] = (nonce >> 32) as u32;
+        Self(bindings::chacha_state { x })
+    }
+
+    /// Combines `data` with the next bytes of the stream. But for the last call, `data` must be
+    /// whole blocks of 64 bytes; what is left of one is lost.
+    #[inline]
+    fn apply(&mut self, data: &mut [u8]) {
+        const ROUNDS: c_int = 20;
+        // The length is a `c_uint`; whole blocks, again.
+        for part in data.chunks_mut(1 << 30) {
+            let at = part.as_mut_ptr();
+            // SAFETY: The state is ours, `at` is valid for this many bytes, and source and
+            // destination may be the same.
+            unsafe { bindings::chacha_crypt(&mut self.0, at, at, part.len() as c_uint, ROUNDS) };
+        }
+    }
+}
+
+impl Drop for ChaCha20 {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: The state is ours and consists of integers.
+        unsafe { bindings::memzero_explicit((&raw mut self.0).cast(), size_of_val(&self.0)) }
+    }
+}
+
+/// A Poly1305 authenticator, for [`aead`].
+///
+/// # Invariants
+///
+/// The context is initialised.
+struct Poly1305(MaybeUninit<bindings::poly1305_desc_ctx>);
+
+impl Poly1305 {
+    /// Starts one; the key is for this one message.
+    #[inline]
+    fn new(key: &[u8; 32]) -> Self {
+        let mut ctx = MaybeUninit::uninit();
+        // SAFETY: Both pointers are valid, the one for a context, the other for 32 bytes.
+        unsafe { bindings::poly1305_init(ctx.as_mut_ptr(), key.as_ptr()) };
+        // INVARIANT: Just initialised.
+        Self(ctx)
+    }
+
+    /// Adds data.
+    #[inline]
+    fn update(&mut self, data: &[u8]) {
+        for part in data.chunks(1 << 30) {
+            // SAFETY: Initialised by the type invariants; `part` is valid for reads of its length.
+            unsafe {
+                bindings::poly1305_update(self.0.as_mut_ptr(), part.as_ptr(), part.len() as c_uint)
+            };
+        }
+    }
+
+    /// The tag.
+    #[inline]
+    fn finish(self) -> [u8; TAG_LEN] {
+        // `poly1305_final` zeroes the context.
+        let mut this = ManuallyDrop::new(self);
+        let mut tag = [0; TAG_LEN];
+        // SAFETY: Initialised by the type invariants; `tag` is valid for the 16 bytes of one.
+        unsafe { bindings::poly1305_final(this.0.as_mut_ptr(), tag.as_mut_ptr()) };
+        tag
+    }
+}
+
+impl Drop for Poly1305 {
+    fn drop(&mut self) {
+        // SAFETY: The context is ours and consists of integers.
+        unsafe { bindings::memzero_explicit(self.0.as_mut_ptr().cast(), size_of_val(&self.0)) }
+    }
 }
 
 /// ChaCha20-Poly1305: encrypts `plain` into `dst` and appends the tag.

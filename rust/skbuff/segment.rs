@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 //! A packet inside a list, and the AEAD over it.
 //!
-//! Wraps [`lib/crypto/chacha20poly1305.c`](srctree/lib/crypto/chacha20poly1305.c) over `sk_buff`
-//! data. Nearly every packet is one linear, unshared piece; it is worked on in place by the plain
-//! function. (Both directions may have source and destination equal: encryption authenticates what
-//! it wrote, decryption authenticates before it writes.) The others take the scatterlist way.
+//! ChaCha20-Poly1305 over `sk_buff` data. Nearly every packet is one linear, unshared piece; it is
+//! worked on in place by [`crypto::aead`](crate::crypto::aead). The others take the scatterlist way
+//! of [`lib/crypto/chacha20poly1305.c`](srctree/lib/crypto/chacha20poly1305.c).
 //!
 //! Contexts: any but hardirq; nothing sleeps.
 //!
@@ -14,10 +13,14 @@ use super::{
     RawSkb,
     SkBuff, //
 };
-use crate::bindings;
+use crate::{
+    bindings,
+    crypto::aead, //
+};
 use core::{
     marker::PhantomData,
-    ptr, //
+    ptr,
+    slice, //
 };
 
 /// Bytes of a Poly1305 tag.
@@ -26,6 +29,8 @@ const TAG: usize = 16;
 const HEADER: usize = 16;
 /// Bytes to keep in front of a packet to be sealed: for its header, and for those below.
 pub const DATA_HEADROOM: usize = (HEADER + LOWER_HEADROOM).next_multiple_of(4);
+
+const _: () = assert!(DATA_HEADROOM >= aead::FRONT && DATA_HEADROOM >= HEADER);
 
 /// Bytes to keep in front of a UDP payload: IPv6, UDP, and `NET_SKB_PAD` for the link layer.
 pub const LOWER_HEADROOM: usize = 40 + 8 + {
@@ -171,26 +176,24 @@ impl Segment<'_> {
             };
         }
         // SAFETY: The preparation returned 0: the data is linear, in a buffer of ours alone, with
-        // `tail` bytes behind it and `DATA_HEADROOM >= HEADER` before it. So `skb_put` and `skb_push`
-        // stay in the buffer, and the range that is encrypted is inside what they returned.
+        // `tail` bytes behind it and `DATA_HEADROOM` before it, which is no less than `aead::FRONT`
+        // and `HEADER`. So `skb_put` and `skb_push` stay in the buffer; so does the slice, which
+        // starts in the headroom, where nothing is to be kept, and ends with what `skb_put`
+        // returned. All of it is initialised: front and tail here, the data by who made it.
         unsafe {
             let headers = self.raw.headers();
             let headroom = self.raw.data().offset_from((*skb).head);
             (*headers).inner_network_header = headroom as u16;
             let end = kernel::bindings::skb_put(skb, tail as u32).cast::<u8>();
-            ptr::write_bytes(end, 0, padding);
+            ptr::write_bytes(end, 0, tail);
+            let front = self.raw.data().sub(aead::FRONT);
+            ptr::write_bytes(front, 0, aead::FRONT);
+            let whole = slice::from_raw_parts_mut(front, aead::FRONT + plain_len + TAG);
+            if !aead::seal_in_place(whole, nonce, key) {
+                return false;
+            }
             let start = kernel::bindings::skb_push(skb, HEADER as u32).cast::<u8>();
             ptr::copy_nonoverlapping(header.as_ptr(), start, HEADER);
-            let plain = start.add(HEADER);
-            bindings::chacha20poly1305_encrypt(
-                plain,
-                plain,
-                plain_len,
-                ptr::null(),
-                0,
-                nonce,
-                key.as_ptr(),
-            );
         }
         true
     }
@@ -221,17 +224,9 @@ impl Segment<'_> {
             let authentic = if pieces > 0 {
                 bindings::skb_open_sg(skb, pieces, nonce, key.as_ptr())
             } else {
-                // The data is linear, at least a tag long, and ours alone.
-                let data = self.raw.data();
-                bindings::chacha20poly1305_decrypt(
-                    data,
-                    data,
-                    self.len(),
-                    ptr::null(),
-                    0,
-                    nonce,
-                    key.as_ptr(),
-                )
+                // The data is linear, and ours alone.
+                let text = slice::from_raw_parts_mut(self.raw.data(), self.len());
+                aead::open_in_place(text, nonce, key)
             };
             authentic && bindings::pskb_trim(skb, (self.len() - TAG) as u32) == 0
         }

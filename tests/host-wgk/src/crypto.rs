@@ -10,7 +10,56 @@ use chacha20poly1305::{
 };
 use zeroize::Zeroize;
 
+/// The file of the kernel's crate, over the primitives below.
+#[path = "../../../rust/crypto/aead.rs"]
+pub mod aead;
+
 const TAG_LEN: usize = 16;
+
+fn zeroize(bytes: &mut [u8]) {
+    bytes.zeroize();
+}
+
+/// A key stream.
+struct ChaCha20(chacha20::ChaCha20);
+
+impl ChaCha20 {
+    fn new(key: &[u8; 32], nonce: u64) -> Self {
+        use chacha20::cipher::KeyIvInit;
+        Self(chacha20::ChaCha20::new(
+            key.into(),
+            &counter_nonce(nonce).into(),
+        ))
+    }
+
+    fn apply(&mut self, data: &mut [u8]) {
+        use chacha20::cipher::{StreamCipher, StreamCipherSeek};
+        self.0.apply_keystream(data);
+        // As in the kernel, what is left of a block is lost.
+        let at: u64 = self.0.current_pos();
+        self.0.seek(at.next_multiple_of(64));
+    }
+}
+
+/// An authenticator.
+struct Poly1305(poly1305::Key, Vec<u8>);
+
+impl Poly1305 {
+    fn new(key: &[u8; 32]) -> Self {
+        Self((*key).into(), Vec::new())
+    }
+
+    fn update(&mut self, data: &[u8]) {
+        self.1.extend_from_slice(data);
+    }
+
+    fn finish(self) -> [u8; TAG_LEN] {
+        use poly1305::universal_hash::KeyInit;
+        poly1305::Poly1305::new(&self.0)
+            .compute_unpadded(&self.1)
+            .into()
+    }
+}
 
 /// `N` secret bytes, wiped when dropped.
 #[derive(Clone)]
