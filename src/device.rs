@@ -149,10 +149,10 @@ impl Peers {
         self.tree.values()
     }
 
-    /// The first one whose number is above `id`.
-    pub(crate) fn after(&self, id: u64) -> Option<&RcuArc<Peer>> {
+    /// What `f` returns for the first one whose number is above `id`.
+    pub(crate) fn with_next<R>(&self, id: u64, f: impl FnOnce(&RcuArc<Peer>) -> R) -> Option<R> {
         let cursor = self.tree.cursor_lower_bound(&(id + 1))?;
-        self.tree.get(cursor.current().0)
+        Some(f(cursor.current().1))
     }
 }
 

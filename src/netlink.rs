@@ -204,21 +204,30 @@ impl DumpOp for GetDevice {
             return Ok(DumpStatus::Done);
         }
         let mut progress = false;
-        while let Some(peer) = config.peers.after(state.last_peer.unwrap_or(0)) {
+        loop {
             let before = state.next_prefix;
-            if put_peer(&device, &config, peer, state, msg).is_err() {
-                progress |= state.next_prefix != before;
-                msg.nest_end(nest);
-                msg.end();
-                // A part with nothing in it would be followed by another, for ever.
-                return if progress {
-                    Ok(DumpStatus::More)
-                } else {
-                    Err(EMSGSIZE)
-                };
+            let put = config
+                .peers
+                .with_next(state.last_peer.unwrap_or(0), |peer| {
+                    put_peer(&device, &config, peer, state, msg)?;
+                    state.last_peer = Some(peer.id);
+                    Ok::<(), NoSpace>(())
+                });
+            match put {
+                None => break,
+                Some(Ok(())) => progress = true,
+                Some(Err(NoSpace)) => {
+                    progress |= state.next_prefix != before;
+                    msg.nest_end(nest);
+                    msg.end();
+                    // A part with nothing in it would be followed by another, for ever.
+                    return if progress {
+                        Ok(DumpStatus::More)
+                    } else {
+                        Err(EMSGSIZE)
+                    };
+                }
             }
-            state.last_peer = Some(peer.id);
-            progress = true;
         }
         msg.nest_end(nest);
         msg.end();
