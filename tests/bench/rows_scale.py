@@ -79,8 +79,9 @@ def receive(driver, plan, row):
         swarm = Swarm(right, before, sessions, plan.packets, plan.rounds)
         for ns in swarm.rounds():
             row(f'receive, one of {count:,} peer{"s" * (count > 1)}', 'ns/packet', lambda v=ns / plan.packets: v)
-        if count >= 1000:
-            # The swarm has ended, and is no part of it; the sessions live on.
+        if count >= 10000:
+            # The swarm has ended, and is no part of it; the sessions live on. Of a thousand, they would be less than
+            # what MemFree varies by.
             used = free - lab.mem_free()
             row(f'memory of a session, {count:,} peers', 'B', lambda v=used / sessions: v, 'memory')
         before = count
