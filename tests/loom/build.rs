@@ -119,6 +119,63 @@ const FILES: &[File] = &[
             ),
         ],
     },
+    File {
+        path: "src/allowedips.rs",
+        parent: true,
+        end: "#[cfg(any(test, CONFIG_KUNIT",
+        tail: "",
+        changes: &[],
+    },
+    File {
+        path: "src/allowedips/arena.rs",
+        parent: false,
+        end: "#[cfg(any(test, CONFIG_KUNIT",
+        tail: "",
+        changes: &[
+            // What is written before readers know a node and does not change while they may, or is
+            // the writer's only.
+            ("AtomicU64", "OwnedU64"),
+            ("AtomicU8", "OwnedU8"),
+            (
+                "    parent: AtomicU32,\n    previous: AtomicU32,\n    next: AtomicU32,",
+                "    parent: crate::atomic::OwnedU32,\n    previous: crate::atomic::OwnedU32,\n    \
+                 next: crate::atomic::OwnedU32,",
+            ),
+            (
+                "parent: AtomicU32::new(NIL),",
+                "parent: crate::atomic::OwnedU32::new(NIL),",
+            ),
+            (
+                "previous: AtomicU32::new(NIL),",
+                "previous: crate::atomic::OwnedU32::new(NIL),",
+            ),
+            (
+                "next: AtomicU32::new(NIL),",
+                "next: crate::atomic::OwnedU32::new(NIL),",
+            ),
+            // Small, so that chunks come and go.
+            ("OFFSET_BITS: u32 = 26;", "OFFSET_BITS: u32 = 30;"),
+            ("MIN_CHUNK: usize = 16;", "MIN_CHUNK: usize = 2;"),
+            (
+                "[const { RcuCell::empty() }; CHUNKS]",
+                "::core::array::from_fn(|_| RcuCell::empty())",
+            ),
+        ],
+    },
+    File {
+        path: "src/allowedips/prefix.rs",
+        parent: false,
+        end: "",
+        tail: "",
+        changes: &[],
+    },
+    File {
+        path: "src/allowedips/trie.rs",
+        parent: false,
+        end: "",
+        tail: "",
+        changes: &[],
+    },
 ];
 
 /// For all files; need not occur.

@@ -272,6 +272,13 @@ pub struct Owned<T> {
     over: Cell<bool>,
 }
 
+/// `AtomicU8`.
+pub type OwnedU8 = Owned<u8>;
+/// `AtomicU32`.
+pub type OwnedU32 = Owned<u32>;
+/// `AtomicU64`.
+pub type OwnedU64 = Owned<u64>;
+
 // SAFETY: Loom ends the execution before an access that races with another one.
 unsafe impl<T> Send for Owned<T> {}
 // SAFETY: As above.

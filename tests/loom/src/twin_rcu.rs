@@ -23,8 +23,10 @@ use loom::{
 };
 use std::{
     cell::RefCell,
+    env,
     ffi::c_ulong,
-    marker::PhantomData, //
+    marker::PhantomData,
+    sync::OnceLock, //
 };
 
 /// In an object that waits for readers.
@@ -174,7 +176,10 @@ pub unsafe fn start_poll_synchronize_rcu() -> c_ulong {
 ///
 /// None.
 pub unsafe fn poll_state_synchronize_rcu(start: c_ulong) -> bool {
-    over(start)
+    // To see that a model notices.
+    static WEAKEN: OnceLock<bool> = OnceLock::new();
+    let weaken = WEAKEN.get_or_init(|| env::var("LOOM_WEAKEN").is_ok_and(|w| w == "grace-period"));
+    over(start) || *weaken
 }
 
 /// Has `callback` run after a grace period.

@@ -14,6 +14,7 @@ const ABOUT: &[(&str, &str)] = &[
     ("rust/batch/", "order_queue::"),
     ("rust/rcu", "rcu::"),
     ("rust/sched_list.rs", "sched_list::"),
+    ("src/allowedips/", "allowedips::"),
 ];
 
 /// What the models `of` something say with this in the environment: whether they pass, and who
@@ -60,6 +61,9 @@ fn every_ordering_is_needed() {
         }
     }
     println!("{} orderings", orderings.len());
+    let (ok, failed) = models("allowedips::", "LOOM_WEAKEN", "grace-period");
+    println!("without grace period: {}", failed.join(" "));
+    assert!(!ok, "no model fails when slots are used again at once");
     assert!(!orderings.is_empty());
     assert!(
         unneeded.is_empty(),
