@@ -305,52 +305,24 @@ impl Drop for ChaCha20 {
     }
 }
 
-/// A Poly1305 authenticator, for [`aead`].
-///
-/// # Invariants
-///
-/// The context is initialised.
-struct Poly1305(MaybeUninit<bindings::poly1305_desc_ctx>);
-
-impl Poly1305 {
-    /// Starts one; the key is for this one message.
-    #[inline]
-    fn new(key: &[u8; 32]) -> Self {
-        let mut ctx = MaybeUninit::uninit();
-        // SAFETY: Both pointers are valid, the one for a context, the other for 32 bytes.
-        unsafe { bindings::poly1305_init(ctx.as_mut_ptr(), key.as_ptr()) };
-        // INVARIANT: Just initialised.
-        Self(ctx)
-    }
-
-    /// Adds data.
-    #[inline]
-    fn update(&mut self, data: &[u8]) {
-        for part in data.chunks(1 << 30) {
-            // SAFETY: Initialised by the type invariants; `part` is valid for reads of its length.
-            unsafe {
-                bindings::poly1305_update(self.0.as_mut_ptr(), part.as_ptr(), part.len() as c_uint)
-            };
+/// The Poly1305 tag of the concatenated `parts`, for [`aead`]; the key is for this one message.
+#[inline]
+fn poly1305(key: &[u8; 32], parts: &[&[u8]]) -> [u8; TAG_LEN] {
+    // Made here and used up here: a context that moved would be copied each time.
+    let mut ctx = MaybeUninit::<bindings::poly1305_desc_ctx>::uninit();
+    let mut tag = [0; TAG_LEN];
+    // SAFETY: `ctx` is valid for a context and initialised by the first call, `key` for 32 bytes,
+    // each part for reads of its length, and `tag` for the 16 bytes of one.
+    unsafe {
+        bindings::poly1305_init(ctx.as_mut_ptr(), key.as_ptr());
+        // The length is a `c_uint`.
+        for part in parts.iter().flat_map(|part| part.chunks(1 << 30)) {
+            bindings::poly1305_update(ctx.as_mut_ptr(), part.as_ptr(), part.len() as c_uint);
         }
+        // Zeroes the context.
+        bindings::poly1305_final(ctx.as_mut_ptr(), tag.as_mut_ptr());
     }
-
-    /// The tag.
-    #[inline]
-    fn finish(self) -> [u8; TAG_LEN] {
-        // `poly1305_final` zeroes the context.
-        let mut this = ManuallyDrop::new(self);
-        let mut tag = [0; TAG_LEN];
-        // SAFETY: Initialised by the type invariants; `tag` is valid for the 16 bytes of one.
-        unsafe { bindings::poly1305_final(this.0.as_mut_ptr(), tag.as_mut_ptr()) };
-        tag
-    }
-}
-
-impl Drop for Poly1305 {
-    fn drop(&mut self) {
-        // SAFETY: The context is ours and consists of integers.
-        unsafe { bindings::memzero_explicit(self.0.as_mut_ptr().cast(), size_of_val(&self.0)) }
-    }
+    tag
 }
 
 /// ChaCha20-Poly1305: encrypts `plain` into `dst` and appends the tag.

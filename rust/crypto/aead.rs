@@ -15,9 +15,9 @@
 
 use super::{
     ct_eq,
+    poly1305,
     zeroize,
     ChaCha20,
-    Poly1305,
     Secret,
     TAG_LEN, //
 };
@@ -33,15 +33,10 @@ const TWO: usize = 2 * BLOCK;
 /// or of as many as four, if that is all that the data needs.
 const FOUR: usize = 4 * BLOCK;
 
-/// Starts an authenticator, with the key that the first block of key stream begins with.
+/// The tag of `text` but for its last [`TAG_LEN`] bytes, which are overwritten. `key` is what the
+/// first block of key stream begins with.
 #[inline]
-fn authenticator(block: &[u8]) -> Option<Poly1305> {
-    block.first_chunk().map(Poly1305::new)
-}
-
-/// The tag of `text` but for its last [`TAG_LEN`] bytes, which are overwritten.
-#[inline]
-fn authenticate(mut mac: Poly1305, text: &mut [u8]) -> [u8; TAG_LEN] {
+fn authenticate(key: &[u8; 32], text: &mut [u8]) -> [u8; TAG_LEN] {
     let (data, place) = text.split_at_mut(text.len().saturating_sub(TAG_LEN));
     // Of the associated data, of which there is none, and of the data.
     let mut lengths = [0; TAG_LEN];
@@ -49,15 +44,10 @@ fn authenticate(mut mac: Poly1305, text: &mut [u8]) -> [u8; TAG_LEN] {
     match data.len() % TAG_LEN {
         0 if place.len() == TAG_LEN => {
             place.copy_from_slice(&lengths);
-            mac.update(text);
+            poly1305(key, &[text])
         }
-        odd => {
-            mac.update(data);
-            mac.update(&[0; TAG_LEN][odd..]);
-            mac.update(&lengths);
-        }
+        odd => poly1305(key, &[data, &[0; TAG_LEN][odd..], &lengths]),
     }
-    mac.finish()
 }
 
 /// Combines `data` with as much of `stream`, a word at a time.
@@ -94,12 +84,11 @@ pub fn seal_in_place(buffer: &mut [u8], nonce: u64, key: &[u8; 32]) -> bool {
     buffer[..FRONT].fill(0);
     ChaCha20::new(key, nonce).apply(&mut buffer[..end]);
     let (block, text) = buffer.split_at_mut(FRONT);
-    let mac = authenticator(block);
-    zeroize(block);
-    let Some(mac) = mac else {
+    let Some(key) = block.first_chunk() else {
         return false;
     };
-    let tag = authenticate(mac, text);
+    let tag = authenticate(key, text);
+    zeroize(block);
     buffer[end..].copy_from_slice(&tag);
     true
 }
@@ -131,10 +120,10 @@ fn open<const STREAM: usize>(text: &mut [u8], nonce: u64, key: &[u8; 32]) -> boo
     let mut stream = Secret::<STREAM>::zero();
     let stream = stream.as_mut_bytes();
     cipher.apply(&mut stream[..BLOCK + first.max(BLOCK)]);
-    let Some(mac) = authenticator(stream) else {
+    let Some(key) = stream.first_chunk() else {
         return false;
     };
-    if !ct_eq(&authenticate(mac, text), &tag) {
+    if !ct_eq(&authenticate(key, text), &tag) {
         return false;
     }
     let (head, rest) = text[..len].split_at_mut(first);

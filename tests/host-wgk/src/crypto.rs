@@ -41,24 +41,12 @@ impl ChaCha20 {
     }
 }
 
-/// An authenticator.
-struct Poly1305(poly1305::Key, Vec<u8>);
-
-impl Poly1305 {
-    fn new(key: &[u8; 32]) -> Self {
-        Self((*key).into(), Vec::new())
-    }
-
-    fn update(&mut self, data: &[u8]) {
-        self.1.extend_from_slice(data);
-    }
-
-    fn finish(self) -> [u8; TAG_LEN] {
-        use poly1305::universal_hash::KeyInit;
-        poly1305::Poly1305::new(&self.0)
-            .compute_unpadded(&self.1)
-            .into()
-    }
+/// The tag of the concatenated `parts`.
+fn poly1305(key: &[u8; 32], parts: &[&[u8]]) -> [u8; TAG_LEN] {
+    use poly1305::universal_hash::KeyInit;
+    poly1305::Poly1305::new(key.into())
+        .compute_unpadded(&parts.concat())
+        .into()
 }
 
 /// `N` secret bytes, wiped when dropped.
