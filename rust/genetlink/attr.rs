@@ -44,6 +44,7 @@ impl<'a> Attr<'a> {
     ///
     /// `attr` must point to an attribute, header and payload, that is valid for reads and writes
     /// for `'a`, and in the hands of the current thread.
+    #[inline]
     unsafe fn from_raw(attr: *mut bindings::nlattr) -> Self {
         // SAFETY: The header is valid by the safety requirements; messages are aligned to four
         // bytes, but nothing here depends on that.
@@ -91,13 +92,18 @@ impl<'a> Attr<'a> {
     }
 
     /// Returns the payload if it has exactly `N` bytes.
+    #[inline]
     pub fn array<const N: usize>(&self) -> Option<[u8; N]> {
-        let mut out = [0; N];
-        self.copy_exact(&mut out).then_some(out)
+        (self.len == N).then(|| self.prefix())
     }
 
     /// The first bytes of the payload, with zeroes for those that are missing.
+    #[inline]
     fn prefix<const N: usize>(&self) -> [u8; N] {
+        if self.len >= N {
+            // SAFETY: The payload has as many bytes; an array of them needs no alignment.
+            return unsafe { self.data.cast::<[u8; N]>().read() };
+        }
         let mut out = [0; N];
         self.copy_to(&mut out);
         out
@@ -192,12 +198,12 @@ impl<'a> Attr<'a> {
                 ptr::null_mut(),
             )
         })?;
-        let parsed = table.map(|attr| {
-            // SAFETY: `__nla_parse` puts attributes in the table that lie in the payload as a
-            // whole, header and contents; for their validity see our own invariants.
-            (!attr.is_null()).then(|| unsafe { Attr::from_raw(attr) })
-        });
-        Ok(Parsed(parsed))
+        // INVARIANT: `__nla_parse` puts attributes in the table that lie in the payload as a whole,
+        // header and contents; for their validity see our own invariants.
+        Ok(Parsed {
+            table,
+            _p: PhantomData,
+        })
     }
 }
 
@@ -240,13 +246,22 @@ impl<'a> Iterator for Nested<'a> {
 }
 
 /// Attributes sorted by type, see [`Attr::parse_nested`]. Of several of one type the last counts.
-pub struct Parsed<'a, const N: usize>([Option<Attr<'a>>; N]);
+///
+/// # Invariants
+///
+/// Each entry of `table` is null or points to an attribute of the request, valid for `'a`.
+pub struct Parsed<'a, const N: usize> {
+    table: [*mut bindings::nlattr; N],
+    _p: PhantomData<&'a [Cell<u8>]>,
+}
 
 impl<'a, const N: usize> Parsed<'a, N> {
     /// The attribute of type `ty`, if the nest has one.
     #[inline]
     pub fn get(&self, ty: u32) -> Option<Attr<'a>> {
-        *self.0.get(ty as usize)?
+        let attr = *self.table.get(ty as usize)?;
+        // SAFETY: By the type invariants.
+        (!attr.is_null()).then(|| unsafe { Attr::from_raw(attr) })
     }
 }
 
