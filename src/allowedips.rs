@@ -180,31 +180,13 @@ impl<P: HasPrefixes> AllowedIps<P> {
                 let Some(node) = chunk.node(at) else {
                     break;
                 };
-                let len = node.len();
-                // The word that holds the bit after the prefix. A prefix that is a whole address
-                // has no such bit, and no children either: any will do.
-                let word = if FAMILY == V4 {
-                    if (high ^ node.high()) & !u64::MAX.wrapping_shr(len) != 0 {
-                        break;
-                    }
-                    high
-                } else {
-                    let differ =
-                        (u128::from(high ^ node.high()) << 64) | u128::from(low ^ node.low());
-                    if differ.leading_zeros() < len {
-                        break;
-                    }
-                    if len & 64 == 0 {
-                        high
-                    } else {
-                        low
-                    }
-                };
+                if !node.covers::<FAMILY>(high, low) {
+                    break;
+                }
                 if !node.value.is_null() {
                     best = at;
                 }
-                // CAST: One bit.
-                at = node.child((word.wrapping_shl(len) >> 63) as usize);
+                at = node.child(node.side::<FAMILY>(high, low));
             }
             let chunk = arena.chunk(best, guard)?;
             if let Some(peer) = chunk.node(best)?.value.load(guard) {

@@ -43,7 +43,10 @@ use wgk::{
     }, //
 };
 
-use super::prefix::Prefix;
+use super::prefix::{
+    Prefix,
+    V4, //
+};
 
 /// The index of no node.
 pub(super) const NIL: u32 = 0;
@@ -121,9 +124,9 @@ impl<P: RcuObject> Node<P> {
         for child in &self.children {
             child.store(NIL, Relaxed);
         }
-        // CAST: Halves.
-        self.high.store((prefix.bits >> 64) as u64, Relaxed);
-        self.low.store(prefix.bits as u64, Relaxed);
+        let (high, low) = prefix.halves();
+        self.high.store(high, Relaxed);
+        self.low.store(low, Relaxed);
         self.len.store(prefix.len, Relaxed);
         self.family.store(prefix.family, Relaxed);
         self.parent.store(NIL, Relaxed);
@@ -140,22 +143,37 @@ impl<P: RcuObject> Node<P> {
         }
     }
 
-    /// The first 64 bits of the prefix.
-    #[inline]
-    pub(super) fn high(&self) -> u64 {
-        self.high.load(Relaxed)
-    }
-
-    /// The last 64 bits of the prefix.
-    #[inline]
-    pub(super) fn low(&self) -> u64 {
-        self.low.load(Relaxed)
-    }
-
     /// The length of the prefix.
     #[inline]
     pub(super) fn len(&self) -> u32 {
         u32::from(self.len.load(Relaxed))
+    }
+
+    /// Whether the address with these halves begins with the prefix. (An IPv4 address is the first half of
+    /// the first one.)
+    #[inline]
+    pub(super) fn covers<const FAMILY: u8>(&self, high: u64, low: u64) -> bool {
+        let high = high ^ self.high.load(Relaxed);
+        if FAMILY == V4 {
+            high & !u64::MAX.wrapping_shr(self.len()) == 0
+        } else {
+            let differ = (u128::from(high) << 64) | u128::from(low ^ self.low.load(Relaxed));
+            differ.leading_zeros() >= self.len()
+        }
+    }
+
+    /// The bit of an address after the prefix, as an index. A prefix that is a whole address has no
+    /// such bit, and no children either: any will do.
+    #[inline]
+    pub(super) fn side<const FAMILY: u8>(&self, high: u64, low: u64) -> usize {
+        let len = self.len();
+        let word = if FAMILY == V4 || len & 64 == 0 {
+            high
+        } else {
+            low
+        };
+        // CAST: One bit.
+        (word.wrapping_shl(len) >> 63) as usize
     }
 
     /// The node below, on the side of a next bit of 0 or 1.
@@ -274,6 +292,10 @@ impl<P: RcuObject> Pool<P> {
         self.chunk.nodes.len()
     }
 
+    fn has_room(&self) -> bool {
+        (self.used as usize) < self.capacity()
+    }
+
     /// Appends a list of slots that nobody waits for to the free ones.
     fn release(&mut self, list: List) {
         if let Some(last) = self.chunk.node(list.last).filter(|_| list.count != 0) {
@@ -301,10 +323,13 @@ pub struct Usage {
 ///
 /// # Invariants
 ///
-/// `pools[i]` belongs to chunk `i + 1` of the arena, and both are there or neither.
+/// `pools[i]` belongs to chunk `i + 1` of the arena, and both are there or neither. No pool before
+/// `roomy` has a free slot.
 pub(super) struct Store<P: RcuObject> {
     pub(super) arena: RcuArc<Arena<P>>,
     pools: KVVec<Option<Pool<P>>>,
+    /// Where to begin to look for a free slot.
+    roomy: usize,
     /// Runs for the `waiting` lists of all pools.
     grace_period: Option<GracePeriod>,
     /// Slots on the `aging` lists of all pools.
@@ -329,6 +354,7 @@ impl<P: RcuObject> Store<P> {
         Ok(Self {
             arena: RcuArc::new(arena, flags)?,
             pools: KVVec::new(),
+            roomy: 0,
             grace_period: None,
             aging: 0,
             capacity: 0,
@@ -399,6 +425,7 @@ impl<P: RcuObject> Store<P> {
             waiting: List::EMPTY,
             used: 0,
         });
+        self.roomy = self.roomy.min(at);
         Ok(())
     }
 
@@ -406,15 +433,19 @@ impl<P: RcuObject> Store<P> {
     ///
     /// From the first chunk that has one, so that the later, larger ones can empty.
     pub(super) fn take(&mut self, prefix: Prefix) -> Option<u32> {
-        let (i, pool) = (1..).zip(self.pools.iter_mut()).find_map(|(i, p)| {
-            Some((i, p.as_mut().filter(|p| (p.used as usize) < p.capacity())?))
-        })?;
+        let full = |p: &Option<Pool<P>>| !p.as_ref().is_some_and(Pool::has_room);
+        // INVARIANT: None of those that are passed over has a free slot.
+        while self.pools.get(self.roomy).is_some_and(full) {
+            self.roomy += 1;
+        }
+        let pool = self.pools.get_mut(self.roomy)?.as_mut()?;
         let at = if pool.free != NIL {
             let at = pool.free;
             pool.free = pool.chunk.node(at)?.next();
             at
         } else {
-            let at = (i << OFFSET_BITS) | pool.fresh;
+            // CAST: Less than `CHUNKS`.
+            let at = ((self.roomy as u32 + 1) << OFFSET_BITS) | pool.fresh;
             pool.fresh += 1;
             at
         };
@@ -464,6 +495,7 @@ impl<P: RcuObject> Store<P> {
                 pool.release(list);
                 self.used -= list.count as usize;
             }
+            self.roomy = 0;
             self.shrink();
         }
         if self.aging != 0 {
@@ -501,6 +533,10 @@ impl<P: RcuObject> Store<P> {
     #[allow(dead_code, reason = "only tests use it")]
     pub(super) fn audit(&self) -> Result<(), &'static str> {
         let (mut capacity, mut used, mut aging, mut waiting) = (0, 0, 0, 0);
+        let mut passed_over = self.pools.iter().take(self.roomy).flatten();
+        if passed_over.any(Pool::has_room) {
+            return Err("a chunk with free slots is overlooked");
+        }
         for pool in self.pools.iter().flatten() {
             let mut free = pool.capacity() - pool.fresh as usize;
             let mut at = pool.free;

@@ -23,6 +23,9 @@ pub(super) struct Prefix {
     pub(super) family: u8,
 }
 
+/// Bits in half of the longest address.
+const HALF: u8 = 64;
+
 impl Prefix {
     /// The first `len` bits of `addr`, all of them if it has fewer.
     pub(super) fn new(addr: IpAddr, len: u8) -> Self {
@@ -41,24 +44,43 @@ impl Prefix {
     /// The first `len` bits of this prefix, all of them if it has fewer.
     pub(super) fn shortened(self, len: u8) -> Self {
         let len = len.min(self.len);
-        let host = u128::MAX.checked_shr(u32::from(len)).unwrap_or(0);
+        // The bits that stay, of a half that `len` bits are left for.
+        let keep = |len: u8| !u64::MAX.checked_shr(u32::from(len)).unwrap_or(0);
+        let (high, low) = (keep(len), keep(len.saturating_sub(HALF)));
         Self {
-            bits: self.bits & !host,
+            bits: self.bits & ((u128::from(high) << HALF) | u128::from(low)),
             len,
             ..self
         }
     }
 
+    /// The first and the last 64 bits. Most is done with these: arithmetic of 128 bits costs a
+    /// multiple.
+    #[inline]
+    pub(super) fn halves(self) -> (u64, u64) {
+        // CAST: Halves.
+        ((self.bits >> HALF) as u64, self.bits as u64)
+    }
+
     /// The bit after the first `len` ones, as an index.
+    #[inline]
     pub(super) fn bit(self, len: u8) -> usize {
+        let (high, low) = self.halves();
+        let word = if len & HALF == 0 { high } else { low };
         // CAST: One bit.
-        (self.bits.wrapping_shl(u32::from(len)) >> 127) as usize
+        (word.wrapping_shl(u32::from(len)) >> 63) as usize
     }
 
     /// How many bits both begin with.
+    #[inline]
     pub(super) fn common(self, other: Self) -> u8 {
-        // CAST: At most 128.
-        let same = (self.bits ^ other.bits).leading_zeros() as u8;
+        let (high, low) = self.halves();
+        let (other_high, other_low) = other.halves();
+        // CAST: At most 64, each.
+        let same = match (high ^ other_high).leading_zeros() as u8 {
+            HALF => HALF + (low ^ other_low).leading_zeros() as u8,
+            same => same,
+        };
         same.min(self.len).min(other.len)
     }
 

@@ -18,7 +18,11 @@ use super::{
         Store,
         NIL, //
     },
-    prefix::Prefix,
+    prefix::{
+        Prefix,
+        V4,
+        V6, //
+    },
     HasPrefixes,
     PrefixList, //
 };
@@ -38,23 +42,34 @@ pub(super) struct Place {
 /// The trie proper. For the writer.
 impl<P: HasPrefixes> Store<P> {
     pub(super) fn locate(&self, prefix: Prefix) -> Place {
+        if prefix.family == V4 {
+            self.descend::<V4>(prefix)
+        } else {
+            self.descend::<V6>(prefix)
+        }
+    }
+
+    #[inline]
+    fn descend<const FAMILY: u8>(&self, prefix: Prefix) -> Place {
+        let (high, low) = prefix.halves();
+        let len = u32::from(prefix.len);
         let mut place = Place {
             parent: NIL,
             bit: 0,
-            at: self.arena.root(prefix.family),
+            at: self.arena.root(FAMILY),
             exact: false,
         };
         while let Some(node) = self.node(place.at) {
-            let here = node.prefix();
-            if prefix.common(here) < here.len {
+            let here = node.len();
+            if here > len || !node.covers::<FAMILY>(high, low) {
                 break;
             }
-            if here.len == prefix.len {
+            if here == len {
                 place.exact = true;
                 break;
             }
             place.parent = place.at;
-            place.bit = prefix.bit(here.len);
+            place.bit = node.side::<FAMILY>(high, low);
             place.at = node.child(place.bit);
         }
         place
