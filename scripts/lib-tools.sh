@@ -62,3 +62,14 @@ measure_tools_ensure() {
 	cache_make "$name" measure_tools_fill
 	MEASURE_TOOLS=$CACHE/$name
 }
+
+# The load generator of tests/bench, in the build directory. Sets BENCH_LOAD.
+bench_load_build() {
+	cd "$TOP/tests/bench/load"
+	in_sandbox timeout --kill-after=10 1200 env CARGO_TARGET_DIR="$BUILD/bench-load" \
+		cargo build --release --locked --quiet
+}
+bench_load_ensure() {
+	logged "$BUILD/log/bench-load.log" "building the load generator" bench_load_build
+	BENCH_LOAD=$BUILD/bench-load/release/wgrs-load
+}

@@ -46,6 +46,7 @@ class Plan:
         yield 'fairness', rows_traffic.fairness, three, self.repetitions
         if self.clock == 'icount':
             yield 'aead', rows_shares.aead, ('c', 'ours'), 1
+            yield 'curve', rows_shares.curve, ('c', 'ours'), 1
             yield 'lookup', rows_scale.lookup, three, 1
             yield 'receive', rows_scale.receive, ('ours', 'go', 'c'), 1
         yield 'manage', rows_scale.manage, ('ours', 'go', 'c'), 1

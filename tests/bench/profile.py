@@ -4,9 +4,10 @@
 
 usage (in the guest, instruction clock): tests/bench/profile.py WORKLOAD...
 
-WORKLOAD is tcp (one stream) or udp (64 B packets).
+WORKLOAD is tcp (one stream), udp (64 B packets), handshakes (of many peers with one) or prefixes (100,000 added).
 """
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -15,26 +16,60 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import lab  # noqa: E402
-import rows_shares, rows_traffic  # noqa: E401,E402
+import rows_scale, rows_shares, rows_traffic  # noqa: E401,E402
 
 SECONDS = 2
-WORK = {
-    'tcp': lambda ns: rows_traffic.tcp(ns, '192.168.77.2', seconds=SECONDS),
-    'udp': lambda ns: rows_traffic.udp(ns, '192.168.77.2', 64, seconds=SECONDS)[0],
-}
 DATA = f'{lab.SCRATCH}/perf.data'
+
+
+def traffic(measure):
+    """A workload between two, which is done once beforehand."""
+    def prepare(driver):
+        left, right = driver.pair()
+        server = rows_traffic.Server(right)
+        measure(left)
+        return lambda: measure(left), server
+    return prepare
+
+
+def handshakes(driver):
+    """The second handshake of each."""
+    all_ = rows_traffic.Initiators(driver)
+    all_.forget()
+    return all_.shake, contextlib.nullcontext()
+
+
+def prefixes(driver):
+    """Prefixes of one peer, from messages made beforehand."""
+    left, _ = driver.pair()
+    messages = rows_scale.added(driver, rows_scale.prefixes(100000))
+    return lambda: driver.send(left, 'wg1', messages), contextlib.nullcontext()
+
+
+WORK = {
+    'tcp': traffic(lambda ns: rows_traffic.tcp(ns, '192.168.77.2', seconds=SECONDS)),
+    'udp': traffic(lambda ns: rows_traffic.udp(ns, '192.168.77.2', 64, seconds=SECONDS)[0]),
+    'handshakes': handshakes,
+    'prefixes': prefixes,
+}
 
 
 def record(driver, kind, workload):
     """One workload with one driver."""
-    left, right = driver.pair()
-    with rows_traffic.Server(right):
-        WORK[workload](left)
-        value = rows_shares.recorded(DATA, lambda: WORK[workload](left), '-g', '-F', '3999')
+    work, around = WORK[workload](driver)
+    with around:
+        value = rows_shares.recorded(DATA, work, '-g', '-F', '3999')
     lab.say(f'{kind} {workload}: {value:.1f}')
-    with open(f'/out/{kind}-{workload}.script', 'w', encoding='utf-8') as out:
+    raw = f'{lab.SCRATCH}/perf.script'
+    with open(raw, 'w', encoding='utf-8') as out:
         subprocess.run([lab.PERF, 'script', '-i', DATA], check=True, stdout=out, timeout=600, stderr=subprocess.DEVNULL)
+    # While its modules are there.
+    symbols = rows_shares.Symbols()
+    with open(raw, encoding='utf-8', errors='replace') as seen, \
+            open(f'/out/{kind}-{workload}.script', 'w', encoding='utf-8') as out:
+        out.writelines(map(symbols.correct, seen))
     os.unlink(DATA)
+    os.unlink(raw)
 
 
 def main():

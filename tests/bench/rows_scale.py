@@ -127,18 +127,22 @@ def prefixes(count):
     return found
 
 
+def added(driver, table):
+    """Messages that give them to the far end of a pair."""
+    names = [(struct.pack('>I', a), length) for a, length in table]
+    return driver.prefix_messages('wg1', lab.base64.b64decode(lab.public('right')), names)
+
+
 def lookup(driver, plan, row):
     """Cost of a packet sent when the allowed IPs of the peer are many."""
     left, right = driver.pair()
     # All of them are addresses of the far end, and no route is looked for in between.
     right.run('ip', 'route', 'add', 'local', '32.0.0.0/3', 'dev', 'lo')
     left.run('ip', 'route', 'add', '32.0.0.0/3', 'dev', 'wg1')
-    key = lab.base64.b64decode(lab.public('right'))
     targets = f'{lab.SCRATCH}/targets'
     for count in plan.prefixes[driver.kind]:
         table = prefixes(count)
-        names = [(struct.pack('>I', a), length) for a, length in table]
-        seconds = driver.send(left, 'wg1', driver.prefix_messages('wg1', key, names))
+        seconds = driver.send(left, 'wg1', added(driver, table))
         if count >= 1000:
             row(f'add {count:,} prefixes', 's', lambda v=seconds: v)
         pick = random.Random(1).choices(list(table.values()), k=plan.packets)
