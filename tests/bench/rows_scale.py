@@ -83,7 +83,7 @@ def receive(driver, plan, row):
             # The swarm has ended, and is no part of it; the sessions live on. Of a thousand, they would be less than
             # what MemFree varies by.
             used = free - lab.mem_free()
-            row(f'memory of a session, {count:,} peers', 'B', lambda v=used / sessions: v, 'memory')
+            row(f'memory of a peer with a session, of {count:,}', 'B', lambda v=idle + used / sessions: v, 'memory')
         before = count
 
 
