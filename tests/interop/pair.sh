@@ -191,12 +191,14 @@ for s in left right; do at $s "ip link set ${dev[${s}0]} mtu 1420"; done
 # other side connects anew. "asked" is how many cookies it was sent.
 cookies() {
 	local who=$1 o=${other[$1]} t3=0 t1=0 before3 before1 try status=1
+	# A program that is flooded is hard to configure, so that is done now; then only ours is connected anew.
+	[[ $who == left ]] || peers 0 "" ""
 	at "$o" "ip addr add $net4.99/24 dev outer"
 	at "$o" "python3 $FLOOD $(outer4 "$who") ${port[${who}0]} ${public[${who}0]} 300 --from $net4.99 --burst 2500 --pause 0.3 >/tmp/$PAIR-flood 2>&1 & echo \$! >/tmp/$PAIR-flood.pid"
 	sleep 4
 	before3=$(seen "$(from "$who") and udp[8] = 3") before1=$(seen "$(from "$o") and udp[8] = 1 and udp[140:4] != 0")
 	for try in {1..8}; do
-		if [[ $who == left ]]; then peers 0 "" dial; else peers 0 dial ""; fi
+		if [[ $who == left ]]; then peers 0 "" dial; else peer left 0 dial; fi
 		at "$o" "for i in {1..5}; do ping -q -c 1 -W 7 $(inner4 "$who") && exit 0; done; exit 1" || continue
 		t3=$(($(seen "$(from "$who") and udp[8] = 3") - before3)) t1=$(($(seen "$(from "$o") and udp[8] = 1 and udp[140:4] != 0") - before1))
 		((t3 == 0 || t1 == 0)) || { status=0; break; }
