@@ -17,3 +17,4 @@ pub mod noise;
 pub mod ratelimiter;
 pub mod replay;
 pub mod timers;
+pub mod workers;

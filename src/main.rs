@@ -43,6 +43,7 @@ mod send;
 mod session;
 mod socket;
 mod timers;
+mod workers;
 
 use device::WireGuard;
 

@@ -3,9 +3,10 @@
 //!
 //! Three stages run on every CPU: handshakes, encryption, decryption. Encryption and decryption
 //! take batches from a ring that all CPUs share and hand them to the one place per peer that keeps
-//! the order: its transmit work, or one of the device's NAPI instances. There is a NAPI instance
-//! per CPU, not per peer. A peer belongs to one of them for good, so its packets stay in order
-//! although the instance may be polled on any CPU.
+//! the order: its transmit work, or one of the device's NAPI instances. How many CPUs are woken for
+//! a ring is decided in `workers.rs`. There is a NAPI instance per CPU, not per peer. A peer belongs
+//! to one of them for good, so its packets stay in order although the instance may be polled on any
+//! CPU.
 //!
 //! [`Resources`] is published to the data path under RCU. Taking it away and waiting for readers
 //! stops all new work; then its `Drop` lets what is under way run to its end, in the order in which
@@ -23,7 +24,13 @@ use kernel::{
 };
 
 use wgk::{
-    batch::CryptRing,
+    batch::{
+        Batch,
+        CryptJob,
+        CryptRing,
+        OrderQueue,
+        SubmitError, //
+    },
     cpu,
     hashtable::{
         IndexTable,
@@ -51,6 +58,7 @@ use wgk::{
     },
     skb_list::SkbList,
     skbuff::SkBuff,
+    time::boottime_coarse_ns,
     workqueue::{
         WorkQueue,
         WqFlags, //
@@ -70,7 +78,8 @@ use crate::{
     },
     receive,
     send,
-    session::Session, //
+    session::Session,
+    workers::Workers, //
 };
 
 /// Batches that a worker decrypts before it has them delivered. More would give GRO no more to merge,
@@ -80,15 +89,42 @@ const BURST: usize = 16;
 /// Segments of one peer that a poll delivers before it turns to the next peer.
 const FAIR_SHARE: usize = 16;
 
-/// Encryption: the ring, and where finished batches go.
+/// Batches that wait for encryption or decryption, and the workers that see to them.
+pub(crate) struct Jobs {
+    ring: CryptRing<Session>,
+    workers: Workers,
+}
+
+impl Jobs {
+    fn new() -> Result<Self> {
+        Ok(Self {
+            ring: CryptRing::new(MAX_QUEUED_PACKETS as u32)?,
+            workers: Workers::new(),
+        })
+    }
+
+    /// The next batch for the worker that asks; `None` if it is to end.
+    fn next(&self) -> Option<CryptJob<Session>> {
+        let job = self.ring.pop().or_else(|| {
+            self.workers.ended();
+            let late = self.ring.pop()?;
+            self.workers.resumed();
+            Some(late)
+        })?;
+        self.workers.taken(job.len());
+        Some(job)
+    }
+}
+
+/// Encryption: what waits for it, and where finished batches go.
 pub(crate) struct EncryptStage {
-    pub(crate) ring: CryptRing<Session>,
+    jobs: Jobs,
     crypt_wq: Arc<WorkQueue>,
 }
 
 impl PerCpuWorker for EncryptStage {
     fn run(ctx: &Self) {
-        while let Some(job) = ctx.ring.pop() {
+        while let Some(job) = ctx.jobs.next() {
             ctx.schedule_transmit(send::encrypt(job));
             cpu::cond_resched();
         }
@@ -105,9 +141,9 @@ impl EncryptStage {
     }
 }
 
-/// Decryption: the ring, and where finished batches go.
+/// Decryption: what waits for it, and where finished batches go.
 pub(crate) struct DecryptStage {
-    pub(crate) ring: CryptRing<Session>,
+    jobs: Jobs,
     napis: Arc<NapiSet>,
 }
 
@@ -117,7 +153,7 @@ impl PerCpuWorker for DecryptStage {
         // context a poll would begin at once, find one packet, and leave nothing for GRO to merge.
         let mut waiting = None;
         let mut jobs = 0;
-        while let Some(job) = ctx.ring.pop() {
+        while let Some(job) = ctx.jobs.next() {
             let session = receive::decrypt(job);
             if let Some(instance) = ctx.napis.list(session.peer.clone()) {
                 if let Some(other) = waiting.replace(instance).filter(|w| *w != instance) {
@@ -336,14 +372,14 @@ impl Resources {
         )?;
         let encrypt = Arc::new(
             EncryptStage {
-                ring: CryptRing::new(MAX_QUEUED_PACKETS as u32)?,
+                jobs: Jobs::new()?,
                 crypt_wq: crypt_wq.clone(),
             },
             GFP_KERNEL,
         )?;
         let decrypt = Arc::new(
             DecryptStage {
-                ring: CryptRing::new(MAX_QUEUED_PACKETS as u32)?,
+                jobs: Jobs::new()?,
                 napis: Arc::new(NapiSet::new(dev)?, GFP_KERNEL)?,
             },
             GFP_KERNEL,
@@ -372,18 +408,45 @@ impl Resources {
         )?)
     }
 
-    /// Has some CPU's worker look at the encryption ring.
+    /// Has a batch encrypted, and then sent in the order of `order`. On an error see
+    /// [`CryptRing::submit`].
     #[inline]
-    pub(crate) fn kick_encrypt(&self) {
-        self.encrypt
-            .enqueue_on(&self.crypt_wq, cpu::next_online(&self.last_cpu));
+    pub(crate) fn encrypt(
+        &self,
+        order: &OrderQueue<Session>,
+        batch: Batch<Session>,
+    ) -> Result<(), SubmitError<Session>> {
+        self.submit(&self.encrypt, &self.encrypt.context().jobs, order, batch)
     }
 
-    /// Has some CPU's worker look at the decryption ring.
+    /// Has a batch decrypted, and then delivered in the order of `order`. On an error see
+    /// [`CryptRing::submit`].
     #[inline]
-    pub(crate) fn kick_decrypt(&self) {
-        self.decrypt
-            .enqueue_on(&self.crypt_wq, cpu::next_online(&self.last_cpu));
+    pub(crate) fn decrypt(
+        &self,
+        order: &OrderQueue<Session>,
+        batch: Batch<Session>,
+    ) -> Result<(), SubmitError<Session>> {
+        self.submit(&self.decrypt, &self.decrypt.context().jobs, order, batch)
+    }
+
+    /// Puts a batch in line, and calls the next CPU's worker unless those that are up are enough.
+    #[inline]
+    fn submit<C: PerCpuWorker>(
+        &self,
+        work: &PerCpuWork<C>,
+        jobs: &Jobs,
+        order: &OrderQueue<Session>,
+        batch: Batch<Session>,
+    ) -> Result<(), SubmitError<Session>> {
+        let segments = batch.len();
+        jobs.ring.submit(order, batch)?;
+        if jobs.workers.submitted(segments, boottime_coarse_ns())
+            && !work.enqueue_on(&self.crypt_wq, cpu::next_online(&self.last_cpu))
+        {
+            jobs.workers.not_called();
+        }
+        Ok(())
     }
 
     /// Has some CPU's worker look at the handshake queue.

@@ -143,13 +143,8 @@ fn receive_data(device: &Device, mut packet: UdpPacket) {
     let Some(batch) = Batch::new(list, session.clone(), counter) else {
         return;
     };
-    match resources
-        .decrypt
-        .context()
-        .ring
-        .submit(&session.peer.rx, batch)
-    {
-        Ok(()) => resources.kick_decrypt(),
+    match resources.decrypt(&session.peer.rx, batch) {
+        Ok(()) => (),
         Err(SubmitError::Full(batch)) => device.drops.add(Reason::RxQueue, batch.len()),
         Err(SubmitError::RingFull) => {
             // It keeps its place in the peer's queue, marked dead.

@@ -179,8 +179,8 @@ fn submit(session: &RcuArc<Session>, batch: Batch<Session>) {
         return;
     };
     let len = batch.len();
-    match resources.encrypt.context().ring.submit(&peer.tx, batch) {
-        Ok(()) => resources.kick_encrypt(),
+    match resources.encrypt(&peer.tx, batch) {
+        Ok(()) => (),
         Err(SubmitError::Full(batch)) => {
             peer.device.count(Counter::TxDropped, batch.len() as u64);
             peer.device.drops.add(Reason::TxQueue, batch.len());

@@ -176,6 +176,13 @@ const FILES: &[File] = &[
         tail: "",
         changes: &[],
     },
+    File {
+        path: "src/workers.rs",
+        parent: false,
+        end: "#[cfg(test)]",
+        tail: "",
+        changes: &[],
+    },
 ];
 
 /// For all files; need not occur.

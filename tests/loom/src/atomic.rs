@@ -206,6 +206,7 @@ atomics! {
     AtomicPtr<T> of *mut T;
     AtomicI32 of i32;
     AtomicU32 of u32;
+    AtomicU64 of u64;
     AtomicUsize of usize;
 }
 
@@ -224,6 +225,7 @@ macro_rules! storing {
 storing! {
     AtomicPtr<T> of *mut T;
     AtomicU32 of u32;
+    AtomicU64 of u64;
 }
 
 impl AtomicBool {
@@ -262,6 +264,7 @@ macro_rules! counting {
 counting! {
     AtomicI32 of i32;
     AtomicU32 of u32;
+    AtomicU64 of u64;
     AtomicUsize of usize;
 }
 

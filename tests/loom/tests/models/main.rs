@@ -7,3 +7,4 @@ mod order_queue;
 mod rcu;
 mod sched_list;
 mod seeds;
+mod workers;

@@ -15,6 +15,7 @@ const ABOUT: &[(&str, &str)] = &[
     ("rust/rcu", "rcu::"),
     ("rust/sched_list.rs", "sched_list::"),
     ("src/allowedips/", "allowedips::"),
+    ("src/workers.rs", "workers::"),
 ];
 
 /// What the models `of` something say with this in the environment: whether they pass, and who
