@@ -5,13 +5,15 @@
 usage (in the guest): tests/sanitize/packets.py --seed N --count N --seconds N [--account N]
 
   right --(veth)-- left --(veth)-- evil
-  honest tunnel: left and right; evil is a peer of left's, too, with a session
+  honest tunnel: left and right; in evil are two peers of left's, too, with a
+  session each
 
 tests/hostile (packets.rs) mutates what was captured of the honest tunnel and
 what it makes itself. First a few thousand datagrams with pauses: each of them
 must be received, and the counters of the interface must have exactly the
 authentic ones, as packets or as errors, whatever is in them. Then as many as
-fit in the time. In the meantime and afterwards the honest tunnel must work
+fit in the time, from both peers at once, so that CPUs receive side by side; the
+second one's inner packets are from addresses of the first's. In the meantime and afterwards the honest tunnel must work
 with the session it has, and the memory must return.
 """
 
@@ -40,6 +42,8 @@ from honest import (  # pylint: disable=no-name-in-module
 from netns import Inside  # pylint: disable=wrong-import-order
 
 EVIL = "10.1.0.2"
+# Of each attacker: the UDP port, and the last part of the inner address.
+ATTACKERS = ((51900, 3), (51910, 4))
 ETH_P_ALL = 3
 
 
@@ -70,8 +74,8 @@ def captured(sock, most):
     return found
 
 
-def evil_peer(public):
-    """A third namespace, and left's peer in it."""
+def evil_peers(publics):
+    """A third namespace, and left's peers in it."""
     sh("ip", "netns", "add", "evil")
     sh("ip", "-n", "evil", "link", "set", "lo", "up")
     sh("ip", "-n", "left", "link", "add", "wild", "type", "veth", "peer", "name", "wild", "netns", "evil")
@@ -85,10 +89,11 @@ def evil_peer(public):
     # Where the spoofed ones are from.
     sh("ip", "-n", "left", "route", "add", "198.18.0.0/15", "via", EVIL)
     sh("ip", "-n", "left", "addr", "add", "fd77::1/64", "dev", "honest", "nodad")
-    sh(
-        *("ip", "netns", "exec", "left", "wg", "set", "honest", "peer", public, "endpoint", f"{EVIL}:51900"),
-        *("allowed-ips", "192.168.77.3/32,fd77::3/128"),
-    )
+    for public, (port, number) in zip(publics, ATTACKERS):
+        sh(
+            *("ip", "netns", "exec", "left", "wg", "set", "honest", "peer", public, "endpoint", f"{EVIL}:{port}"),
+            *("allowed-ips", f"192.168.77.{number}/32,fd77::{number}/128"),
+        )
 
 
 def settled(read, want, seconds=15):
@@ -99,6 +104,16 @@ def settled(read, want, seconds=15):
         if both[0] == both[1] or time.monotonic() > end:
             return both
         time.sleep(0.2)
+
+
+def total(outcomes):
+    """What several attackers did, in one, as if one had."""
+    sums = {"ms": max(o["ms"] for o in outcomes)}
+    for what in ("total", "authentic"):
+        sums[what] = sum(o[what] for o in outcomes)
+    for what in ("sent", "heard"):
+        sums[what] = {k: sum(o[what].get(k, 0) for o in outcomes) for k in sorted({k for o in outcomes for k in o[what]})}
+    return sums
 
 
 def account(arguments, seed, count, honest):
@@ -156,35 +171,42 @@ def main():
     with open("/tmp/corpus", "wb") as file:
         for message in messages:
             file.write(struct.pack("<H", len(message)) + message)
-    mallory = keys()
-    evil_peer(mallory[1])
+    evil = [keys() for _ in ATTACKERS]
+    evil_peers([public for _, public in evil])
     with open("/proc/sys/net/core/netdev_max_backlog", "w", encoding="ascii") as file:
         file.write("20000")
-    arguments = (
-        *("--target", "10.1.0.1:51820", "--target6", "[fd01::1]:51820", "--port", "51900", "--corpus", "/tmp/corpus"),
-        *("--public", hexed(honest.keys[0][1]), "--secret", hexed(mallory[0])),
-    )
+    common = ("--target", "10.1.0.1:51820", "--target6", "[fd01::1]:51820", "--corpus", "/tmp/corpus", "--public", hexed(honest.keys[0][1]))
+    each = [(*common, "--port", port, "--secret", hexed(private)) for (port, _), (private, _) in zip(ATTACKERS, evil)]
     start = time.time()
-    account(arguments, args.seed, args.account, honest)
+    account(each[0], args.seed, args.account, honest)
     base = available()
 
     # In the order of a message's way: one that is sent in between may be missing, not too many.
     udp, right, counted = udp_counters("left"), stats("right"), stats("left")
     # Has left begin handshakes as well.
-    pinger = subprocess.Popen(  # pylint: disable=consider-using-with
-        ["ip", "netns", "exec", "left", "ping", "-q", "-i", "1", "192.168.77.3"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    process = helper("evil", "packets", "flood", *arguments, "--seed", args.seed + 1, "--count", args.count, "--seconds", args.seconds)
+    pingers = [
+        subprocess.Popen(  # pylint: disable=consider-using-with
+            ["ip", "netns", "exec", "left", "ping", "-q", "-i", "1", f"192.168.77.{number}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        for _, number in ATTACKERS
+    ]
+    processes = [
+        helper("evil", "packets", "flood", *arguments, "--seed", args.seed + n, "--count", args.count // len(each), "--seconds", args.seconds)
+        for n, arguments in enumerate(each, start=1)
+    ]
     end = time.time() + args.seconds * 2 + 60
-    while process.poll() is None and time.time() < end:
+    while any(p.poll() is None for p in processes) and time.time() < end:
         time.sleep(3)
         honest.look()
-    done = outcome(process, 10)
-    pinger.terminate()
-    pinger.wait(timeout=30)
-    if done is None:
-        result(False, "hostile datagrams as fast as they can be sent", "the sender failed")
+    outcomes = [outcome(p, 10) for p in processes]
+    for pinger in pingers:
+        pinger.terminate()
+        pinger.wait(timeout=30)
+    done = None
+    if None in outcomes:
+        result(False, "hostile datagrams as fast as they can be sent", "a sender failed")
     else:
+        done = total(outcomes)
         kinds = ", ".join(f"{n} {what}" for what, n in done["sent"].items())
         print(f"# {done['total']} in {done['ms'] / 1000:.0f} s: {kinds}; heard: {done['heard']}")
         received = udp_counters("left")["InDatagrams"] - udp["InDatagrams"]
@@ -201,7 +223,7 @@ def main():
     if done is not None:
         # Not under load any more: whoever was the victim serves the attacker, too, if he behaves.
         time.sleep(2)
-        again = outcome(helper("evil", "packets", "account", *arguments, "--seed", args.seed + 2, "--count", 1, "--seconds", 30), 120)
+        again = outcome(helper("evil", "packets", "account", *each[0], "--seed", args.seed + 1 + len(each), "--count", 1, "--seconds", 30), 120)
         result(bool(again and again["heard"].get("session")), "afterwards a handshake is answered as before", "no session")
     memory_returns(base, slack())
     return 1 if RESULTS[False] or not RESULTS[True] else 0
