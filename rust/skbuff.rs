@@ -207,7 +207,7 @@ impl SkBuff {
     #[inline]
     pub fn consume(self) {
         // SAFETY: The reference is ours by the type invariants, and `into_raw` gave it up.
-        unsafe { kernel::bindings::consume_skb(self.into_raw()) }
+        unsafe { bindings::consume_skb(self.into_raw()) }
     }
 
     /// Bytes from the start of the data on.

@@ -32,6 +32,12 @@ struct sk_buff *wg_helper_skb_with_room(unsigned int headroom,
 	return skb;
 }
 
+/* An inline without CONFIG_TRACEPOINTS. */
+void wg_helper_consume_skb(struct sk_buff *skb)
+{
+	consume_skb(skb);
+}
+
 void wg_helper_skb_orphan(struct sk_buff *skb)
 {
 	skb_orphan(skb);
