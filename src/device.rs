@@ -11,7 +11,6 @@ use core::sync::atomic::{
     AtomicBool,
     AtomicU16,
     AtomicU32,
-    AtomicU64,
     Ordering::{
         Acquire,
         Relaxed,
@@ -86,6 +85,7 @@ use crate::{
         Drops,
         Reason, //
     },
+    load::Load,
     messages::{
         CookieReply,
         AUTHTAG_LEN,
@@ -209,8 +209,8 @@ pub(crate) struct Device {
     pub(crate) fwmark: AtomicU32,
     /// Port of the sockets, or the one to use when they are opened; 0: any.
     pub(crate) listen_port: AtomicU16,
-    /// Boot time at which the device was last under load, 0 if it isn't.
-    pub(crate) last_under_load_ns: AtomicU64,
+    /// Whether handshake messages need a cookie.
+    pub(crate) load: Load,
     /// Between `ndo_open` and `ndo_stop`.
     up: AtomicBool,
     /// What was dropped, by reason.
@@ -241,7 +241,7 @@ impl Device {
                 allowed_ips,
                 fwmark: AtomicU32::new(0),
                 listen_port: AtomicU16::new(0),
-                last_under_load_ns: AtomicU64::new(0),
+                load: Load::new(),
                 up: AtomicBool::new(false),
                 drops: Drops::new()?,
             }? Error),

@@ -12,6 +12,7 @@
 pub mod allowedips;
 pub mod cookie;
 pub mod keypairs;
+pub mod load;
 pub mod messages;
 pub mod noise;
 pub mod ratelimiter;

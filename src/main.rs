@@ -30,6 +30,7 @@ mod device;
 mod drops;
 mod expiry;
 mod keypairs;
+mod load;
 mod messages;
 mod netlink;
 mod noise;

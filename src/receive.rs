@@ -2,8 +2,6 @@
 //! The way of a packet in: sorted by message type, decrypted, put back in order, checked, delivered;
 //! and handshake messages.
 
-use core::sync::atomic::Ordering::Relaxed;
-
 use wgk::{
     batch::{
         Batch,
@@ -44,10 +42,10 @@ use crate::{
         NeedsCookie, //
     },
     drops::Reason,
+    load,
     messages::{
         classify,
         data_len,
-        expired,
         CookieReply,
         DataHeader,
         Initiation,
@@ -56,9 +54,7 @@ use crate::{
         COOKIE_NONCE_LEN,
         KEEPALIVE_TIMEOUT_NS,
         REJECT_AFTER_TIME_NS,
-        REKEY_TIMEOUT_NS,
-        UNDER_LOAD_HANDSHAKES,
-        UNDER_LOAD_LINGER_NS, //
+        REKEY_TIMEOUT_NS, //
     },
     noise,
     peer::Peer,
@@ -333,22 +329,16 @@ fn keep_key_fresh(peer: &RcuArc<Peer>) {
     }
 }
 
-/// Whether `device` is under load: the queue is an eighth full, or was within the last second.
+/// Whether `device` is under load, with so many handshake messages waiting.
 fn under_load(device: &Device, queued: usize, now_ns: u64) -> bool {
-    if queued >= UNDER_LOAD_HANDSHAKES {
-        device.last_under_load_ns.store(now_ns, Relaxed);
-        return true;
+    match device.load.check(queued, now_ns) {
+        load::State::Idle => false,
+        load::State::Over => {
+            device.end_of_load();
+            false
+        }
+        load::State::Loaded => true,
     }
-    let last = device.last_under_load_ns.load(Relaxed);
-    if last == 0 {
-        return false;
-    }
-    if expired(last, UNDER_LOAD_LINGER_NS, now_ns) {
-        device.last_under_load_ns.store(0, Relaxed);
-        device.end_of_load();
-        return false;
-    }
-    true
 }
 
 /// Works on one handshake message. Process context (handshake worker); `queued` messages wait.
@@ -392,6 +382,7 @@ pub(crate) fn handshake(device: &RcuArc<Device>, skb: SkBuff, queued: usize) {
     };
     if needs_cookie {
         device.drops.add(Reason::HandshakeCookie, 1);
+        device.load.unproven();
     }
     let peer = match classify(message, len) {
         Some(Kind::Initiation) => {
