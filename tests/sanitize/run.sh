@@ -12,6 +12,7 @@ shift
 . "$(dirname "$0")/../smoke/lib.sh"
 . "$(dirname "$0")/lib.sh"
 
+races_of_mutexes_ignored
 leaks_forget
 owners save /tmp/owners
 start=$SECONDS
