@@ -80,6 +80,11 @@ impl Load {
         State::Over
     }
 
+    /// Whether the last look found load, and none has found that it's over.
+    pub fn is_on(&self) -> bool {
+        self.last_ns.load(Relaxed) != 0
+    }
+
     fn begin(&self, now_ns: u64) {
         self.unproven.store(0, Relaxed);
         self.last_ns.store(now_ns, Relaxed);
@@ -123,7 +128,9 @@ mod tests {
         assert_eq!(load.check(0, 1001 * MS), Loaded);
         assert_eq!(load.check(MANY, 1500 * MS), Loaded);
         assert_eq!(load.check(0, 2499 * MS), Loaded);
+        assert!(load.is_on());
         assert_eq!(load.check(0, 2500 * MS), Over);
+        assert!(!load.is_on());
         assert_eq!(load.check(0, 2500 * MS), Idle);
     }
 

@@ -73,6 +73,8 @@ pub const MAX_PEERS_PER_DEVICE: usize = 1 << 20;
 pub const MAX_TIMER_HANDSHAKES: u32 = (90 * NSEC_PER_SEC / REKEY_TIMEOUT_NS) as u32;
 /// Most handshake messages of a device that may wait for a worker.
 pub const MAX_QUEUED_INCOMING_HANDSHAKES: usize = 4096;
+/// As many of them may be without MAC2 while the device is under load.
+pub const MAX_QUEUED_UNPROVEN: usize = MAX_QUEUED_INCOMING_HANDSHAKES / 2;
 /// A device with this many waiting handshake messages is under load.
 pub const UNDER_LOAD_HANDSHAKES: usize = MAX_QUEUED_INCOMING_HANDSHAKES / 8;
 /// A device counts as under load for this long after it last was.
@@ -195,6 +197,14 @@ pub fn classify(head: &[u8], total_len: usize) -> Option<Kind> {
         _ => return None,
     };
     len_fits.then_some(kind)
+}
+
+/// Whether a handshake message claims that its source is proved: it has a MAC2, or is a cookie reply,
+/// which ends with its tag where others have MAC2. Whether the claim is true is for later.
+pub fn claims_proof(message: &[u8]) -> bool {
+    message
+        .last_chunk::<COOKIE_LEN>()
+        .is_some_and(|mac2| *mac2 != [0; COOKIE_LEN])
 }
 
 /// Length of the data message that carries `plain_len` bytes, padding included.
@@ -346,6 +356,20 @@ mod tests {
             assert_eq!(classify(&kind.to_le_bytes()[..3], total), None);
             assert_eq!(classify(&[], total), None);
         }
+    }
+
+    #[test]
+    fn proof_is_claimed_by_any_mac2() {
+        let mut initiation = [1u8; 148];
+        assert!(claims_proof(&initiation));
+        initiation[132..].fill(0);
+        assert!(!claims_proof(&initiation));
+        for at in 132..148 {
+            initiation[at] = 1;
+            assert!(claims_proof(&initiation));
+            initiation[at] = 0;
+        }
+        assert!(!claims_proof(&[1; 15]));
     }
 
     #[test]

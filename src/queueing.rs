@@ -194,10 +194,14 @@ pub(crate) struct HandshakeStage {
 }
 
 impl HandshakeStage {
-    /// Queues a message; hands it back if the queue is full, or contended while half full (then
-    /// the sender floods, and a lock that many CPUs fight for would cost more than the message).
-    pub(crate) fn push(&self, skb: SkBuff) -> Result<(), SkBuff> {
+    /// Queues a message; hands it back if there are `room` already, or the queue is contended while
+    /// half full (then the sender floods, and a lock that many CPUs fight for would cost more than
+    /// the message).
+    pub(crate) fn push(&self, skb: SkBuff, room: usize) -> Result<(), SkBuff> {
         let len = self.len();
+        if len >= room {
+            return Err(skb);
+        }
         let queue = if len > MAX_QUEUED_INCOMING_HANDSHAKES / 2 {
             self.queue.try_lock()
         } else {
@@ -206,7 +210,7 @@ impl HandshakeStage {
         let Some(mut queue) = queue else {
             return Err(skb);
         };
-        if queue.len() >= MAX_QUEUED_INCOMING_HANDSHAKES {
+        if queue.len() >= room {
             return Err(skb);
         }
         queue.push_back(skb);

@@ -44,6 +44,7 @@ use crate::{
     drops::Reason,
     load,
     messages::{
+        claims_proof,
         classify,
         data_len,
         CookieReply,
@@ -53,6 +54,8 @@ use crate::{
         Response,
         COOKIE_NONCE_LEN,
         KEEPALIVE_TIMEOUT_NS,
+        MAX_QUEUED_INCOMING_HANDSHAKES,
+        MAX_QUEUED_UNPROVEN,
         REJECT_AFTER_TIME_NS,
         REKEY_TIMEOUT_NS, //
     },
@@ -85,16 +88,24 @@ impl UdpReceiver for Device {
 
 /// Queues a handshake message for the workers, or drops it if they are swamped or there is no
 /// randomness to answer with.
-fn queue_handshake(device: &Device, packet: UdpPacket) {
+fn queue_handshake(device: &Device, mut packet: UdpPacket) {
     let guard = read_lock();
     let Some(resources) = device.resources.load(&guard) else {
         device.drops.add(Reason::RxDown, 1);
         return;
     };
     let queue = resources.handshake.context();
+    let len = packet.len();
+    // A flood from addresses that are not the flooder's has no MAC2. It may not take all the room,
+    // so that who has got a cookie gets in, and sooner.
+    let room = if device.load.is_on() && !packet.head(len).is_some_and(claims_proof) {
+        MAX_QUEUED_UNPROVEN
+    } else {
+        MAX_QUEUED_INCOMING_HANDSHAKES
+    };
     let refused = if !random::ready() {
         Some(Reason::HandshakeEntropy)
-    } else if queue.push(packet.into_inner()).is_err() {
+    } else if queue.push(packet.into_inner(), room).is_err() {
         Some(Reason::HandshakeQueue)
     } else {
         None
