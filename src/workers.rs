@@ -106,6 +106,12 @@ impl Workers {
     }
 }
 
+impl Default for Workers {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// Segments that wait.
 fn waiting(state: u64) -> i64 {
     (state % WORKER) as i64 - NONE_WAIT as i64
