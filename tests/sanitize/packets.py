@@ -17,6 +17,7 @@ second one's inner packets are from addresses of the first's. In the meantime an
 with the session it has, and the memory must return.
 """
 
+import signal
 import socket
 import struct
 import subprocess
@@ -141,7 +142,10 @@ def account(arguments, seed, count, honest):
     def expected():
         return done["authentic"] + stats("right")["tx_packets"] - right["tx_packets"]
 
+    # Both are read a moment after one another: nothing may be sent in between.
+    honest.ping.send_signal(signal.SIGSTOP)
     got, want = settled(seen, expected)
+    honest.ping.send_signal(signal.SIGCONT)
     result(
         got == want and done["authentic"] > count // 20,
         f"{done['authentic']} authentic messages of {done['total']} datagrams are counted, and nothing else",
