@@ -27,8 +27,7 @@ leaks_none() {
 
 # races_of_mutexes_ignored: the queue of those who spin for a mutex reads the
 # neighbour's node, unmarked, while he leaves it; KCSAN reports that for every
-# mutex that is contended, whoever's it is (with the C driver, too: genl's).
-# Nothing else is exempt.
+# mutex that is contended, here genl's. Nothing else is exempt.
 races_of_mutexes_ignored() {
 	local function
 	[[ -e /sys/kernel/debug/kcsan ]] || return 0
