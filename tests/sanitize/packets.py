@@ -13,8 +13,9 @@ what it makes itself. First a few thousand datagrams with pauses: each of them
 must be received, and the counters of the interface must have exactly the
 authentic ones, as packets or as errors, whatever is in them. Then as many as
 fit in the time, from both peers at once, so that CPUs receive side by side; the
-second one's inner packets are from addresses of the first's. In the meantime and afterwards the honest tunnel must work
-with the session it has, and the memory must return.
+second one's inner packets are from addresses of the first's. In the meantime
+and afterwards the honest tunnel must work with the session it has, and the
+memory must return.
 """
 
 import signal
@@ -23,6 +24,7 @@ import struct
 import subprocess
 import sys
 import time
+from collections import Counter
 
 from honest import (  # pylint: disable=no-name-in-module
     RESULTS,
@@ -109,12 +111,11 @@ def settled(read, want, seconds=15):
 
 def total(outcomes):
     """What several attackers did, in one, as if one had."""
-    sums = {"ms": max(o["ms"] for o in outcomes)}
-    for what in ("total", "authentic"):
-        sums[what] = sum(o[what] for o in outcomes)
-    for what in ("sent", "heard"):
-        sums[what] = {k: sum(o[what].get(k, 0) for o in outcomes) for k in sorted({k for o in outcomes for k in o[what]})}
-    return sums
+    return {
+        "ms": max(o["ms"] for o in outcomes),
+        **{what: sum(o[what] for o in outcomes) for what in ("total", "authentic")},
+        **{what: dict(sum((Counter(o[what]) for o in outcomes), Counter())) for what in ("sent", "heard")},
+    }
 
 
 def account(arguments, seed, count, honest):
