@@ -24,14 +24,17 @@ use wgk::{
     rcu::ExitBarrier, //
 };
 
+mod admission;
 mod allowedips;
 mod cookie;
 mod device;
 mod drops;
 mod expiry;
+mod interface;
 mod keypairs;
 mod load;
 mod messages;
+mod napis;
 mod netlink;
 mod noise;
 mod peer;
@@ -40,13 +43,14 @@ mod queueing;
 mod ratelimiter;
 mod receive;
 mod replay;
+mod resources;
 mod send;
 mod session;
 mod socket;
 mod timers;
 mod workers;
 
-use device::WireGuard;
+use interface::WireGuard;
 
 module! {
     type: Module,

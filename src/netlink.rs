@@ -14,29 +14,20 @@ use kernel::{
     error::code::{
         EBADR,
         EMSGSIZE,
-        ENODEV,
-        EPFNOSUPPORT, //
+        ENODEV, //
     },
     prelude::*, //
 };
 
 use wgk::{
-    crypto::{
-        without_traces,
-        x25519_clamp,
-        Secret, //
-    },
     genetlink::{
         policy,
-        Attr,
-        DoOp,
         DumpMsg,
         DumpOp,
         DumpStatus,
         Info,
         NoSpace,
         Op,
-        Parsed,
         Permission,
         Policy, //
     },
@@ -46,26 +37,22 @@ use wgk::{
         RcuArc, //
     },
     rtnl::Rtnl,
-    uapi,
-    udp_tunnel::Endpoint, //
+    uapi, //
 };
 
 use crate::{
     allowedips::Cursor,
     device::{
         Config,
-        Device,
-        WireGuard, //
+        Device, //
     },
-    noise::StaticIdentity,
-    peer::{
-        self,
-        Peer, //
-    },
-    send,
-    socket, //
+    interface::WireGuard,
+    peer::Peer, //
 };
 
+mod set;
+
+use set::SetDevice;
 use uapi::wireguard as wg;
 
 const KEY_LEN: usize = 32;
@@ -146,11 +133,6 @@ fn lookup(rtnl: &Rtnl, info: &Info<'_>) -> Result<RcuArc<Device>> {
         (None, Some(name)) => netdevice::find_by_name::<WireGuard>(rtnl, info.net(), name),
         _ => Err(EBADR),
     }
-}
-
-/// The key in an attribute.
-fn secret(attr: Option<Attr<'_>>) -> Option<Secret<KEY_LEN>> {
-    Some(Secret::from_bytes(attr?.array()?))
 }
 
 // ---- WG_CMD_GET_DEVICE ----
@@ -358,226 +340,4 @@ fn put_prefix(addr: IpAddr, cidr: u8, msg: &mut DumpMsg<'_>) -> Result<(), NoSpa
             Err(e)
         }
     }
-}
-
-// ---- WG_CMD_SET_DEVICE ----
-
-/// Changes one device. What was done before an error stays done, as with the C driver.
-pub(crate) struct SetDevice;
-
-impl DoOp for SetDevice {
-    const CMD: u8 = wg::WG_CMD_SET_DEVICE as u8;
-    const PERMISSION: Permission = Permission::NetnsAdmin;
-    const POLICY: &'static [Policy] = &SET_POLICY;
-
-    fn run(info: &Info<'_>) -> Result {
-        let result = without_traces(|| set_device(info));
-        // The request's buffer may live on; our key shall not live in it.
-        if let Some(key) = info.attrs().get(wg::WGDEVICE_A_PRIVATE_KEY) {
-            key.wipe();
-        }
-        result
-    }
-}
-
-fn set_device(info: &Info<'_>) -> Result {
-    let attrs = info.attrs();
-    let rtnl = Rtnl::lock();
-    let device = lookup(&rtnl, info)?;
-    let mut config = device.config.lock();
-
-    let flags = attrs.get(wg::WGDEVICE_A_FLAGS).map_or(0, |a| a.u32());
-    let port = attrs.get(wg::WGDEVICE_A_LISTEN_PORT).map(|a| a.u16());
-    let fwmark = attrs.get(wg::WGDEVICE_A_FWMARK).map(|a| a.u32());
-    if port.is_some() || fwmark.is_some() {
-        // These act in the namespace of the sockets, which need not be the caller's.
-        let net = device.creating_net.get().ok_or(EPERM)?;
-        if !net.ns_capable_admin() {
-            return Err(EPERM);
-        }
-    }
-
-    config.generation = config.generation.wrapping_add(1);
-
-    if let Some(mark) = fwmark {
-        device.fwmark.store(mark, Relaxed);
-        // Routes were chosen by the old mark.
-        config.peers.iter().for_each(|p| p.clear_endpoint_source());
-    }
-    if let Some(port) = port {
-        set_port(&device, &config, port)?;
-    }
-    if flags & wg::WGDEVICE_F_REPLACE_PEERS != 0 {
-        peer::remove_all(&device, &mut config);
-    }
-    if let Some(key) = secret(attrs.get(wg::WGDEVICE_A_PRIVATE_KEY)) {
-        set_private_key(&device, &mut config, key);
-    }
-    if let Some(peers) = attrs.get(wg::WGDEVICE_A_PEERS) {
-        for nested in peers.nested() {
-            let attrs = nested.parse_nested::<PEER_ATTRS>()?;
-            let result = set_peer(&device, &mut config, &attrs);
-            if let Some(key) = attrs.get(wg::WGPEER_A_PRESHARED_KEY) {
-                key.wipe();
-            }
-            result?;
-        }
-    }
-    Ok(())
-}
-
-/// Moves the sockets to `port`, or notes it for when the interface comes up.
-fn set_port(device: &RcuArc<Device>, config: &Config, port: u16) -> Result {
-    if device.listen_port.load(Relaxed) == port {
-        return Ok(());
-    }
-    config.peers.iter().for_each(|p| p.clear_endpoint_source());
-    if !device.is_up() {
-        device.listen_port.store(port, Relaxed);
-        return Ok(());
-    }
-    socket::init(device, port)
-}
-
-/// Sets the private key, unless it is set to that already.
-fn set_private_key(device: &RcuArc<Device>, config: &mut Config, key: Secret<KEY_LEN>) {
-    let same = match device.identity.read().as_ref() {
-        // Compared with what a dump shows: a key that was not clamped counts as another.
-        Some(identity) => identity.private().ct_eq(&key),
-        // Nothing was ever set, or a null key last: what that leaves, clamped.
-        None => {
-            let mut none = Secret::zero();
-            if config.key_was_set() {
-                x25519_clamp(&mut none);
-            }
-            none.ct_eq(&key)
-        }
-    };
-    if same {
-        return;
-    }
-    device.set_private_key(config, StaticIdentity::from_private(key));
-}
-
-/// The address in an attribute, if it is one of a family and length that fit together.
-fn endpoint(attr: Attr<'_>) -> Option<Endpoint> {
-    let mut sockaddr = [0; 28];
-    if attr.len() > sockaddr.len() {
-        return None;
-    }
-    let len = attr.copy_to(&mut sockaddr);
-    Endpoint::from_sockaddr(&sockaddr[..len])
-}
-
-/// Adds, changes or removes one peer.
-fn set_peer(
-    device: &RcuArc<Device>,
-    config: &mut Config,
-    attrs: &Parsed<'_, PEER_ATTRS>,
-) -> Result {
-    let public_key = attrs
-        .get(wg::WGPEER_A_PUBLIC_KEY)
-        .and_then(|a| a.array::<KEY_LEN>())
-        .ok_or(EINVAL)?;
-    let preshared_key = secret(attrs.get(wg::WGPEER_A_PRESHARED_KEY));
-    let mut flags = attrs.get(wg::WGPEER_A_FLAGS).map_or(0, |a| a.u32());
-    if attrs
-        .get(wg::WGPEER_A_PROTOCOL_VERSION)
-        .is_some_and(|a| a.u32() != 1)
-    {
-        return Err(EPFNOSUPPORT);
-    }
-
-    let peer = match device.peer_by_key(&public_key) {
-        Some(peer) => peer,
-        None => {
-            if flags & (wg::WGPEER_F_REMOVE_ME | wg::WGPEER_F_UPDATE_ONLY) != 0 {
-                return Ok(());
-            }
-            // Nothing to replace in a new peer.
-            flags &= !wg::WGPEER_F_REPLACE_ALLOWEDIPS;
-            let ours = device
-                .identity
-                .read()
-                .as_ref()
-                .is_some_and(|i| *i.public() == public_key);
-            if ours {
-                // Passed over in silence, so that one list of peers can be given to all of them.
-                return Ok(());
-            }
-            Peer::create(
-                device,
-                config,
-                public_key,
-                preshared_key.clone().unwrap_or_else(Secret::zero),
-            )?
-        }
-    };
-    if flags & wg::WGPEER_F_REMOVE_ME != 0 {
-        peer::remove(config, &peer);
-        return Ok(());
-    }
-    if let Some(key) = preshared_key {
-        peer.handshake.lock().noise.set_psk(key);
-    }
-    if let Some(endpoint) = attrs.get(wg::WGPEER_A_ENDPOINT).and_then(endpoint) {
-        peer.set_endpoint(&endpoint);
-    }
-    if flags & wg::WGPEER_F_REPLACE_ALLOWEDIPS != 0 {
-        device
-            .allowed_ips
-            .remove_by_peer(&mut config.prefixes, &peer);
-    }
-    if let Some(prefixes) = attrs.get(wg::WGPEER_A_ALLOWEDIPS) {
-        for nested in prefixes.nested() {
-            let attrs = nested.parse_nested::<PREFIX_ATTRS>()?;
-            set_prefix(device, config, &peer, &attrs)?;
-        }
-    }
-    let up = device.is_up();
-    if let Some(interval) = attrs
-        .get(wg::WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL)
-        .map(|a| a.u16())
-    {
-        let before = peer.keepalive_s.swap(interval, Relaxed);
-        if before == 0 && interval != 0 && up {
-            send::send_keepalive(RcuArc::as_rcu_ref(&peer));
-        }
-    }
-    if up {
-        send::send_staged(RcuArc::as_rcu_ref(&peer));
-    }
-    Ok(())
-}
-
-/// Adds or removes one prefix of a peer.
-fn set_prefix(
-    device: &Device,
-    config: &mut Config,
-    peer: &RcuArc<Peer>,
-    attrs: &Parsed<'_, PREFIX_ATTRS>,
-) -> Result {
-    let (Some(family), Some(addr), Some(cidr)) = (
-        attrs.get(wg::WGALLOWEDIP_A_FAMILY),
-        attrs.get(wg::WGALLOWEDIP_A_IPADDR),
-        attrs.get(wg::WGALLOWEDIP_A_CIDR_MASK),
-    ) else {
-        return Err(EINVAL);
-    };
-    let (family, cidr) = (family.u16(), cidr.u8());
-    let flags = attrs.get(wg::WGALLOWEDIP_A_FLAGS).map_or(0, |a| a.u32());
-    let addr: IpAddr = match (family, cidr) {
-        (uapi::AF_INET, ..=32) => addr.array::<4>().ok_or(EINVAL)?.into(),
-        (uapi::AF_INET6, ..=128) => addr.array::<16>().ok_or(EINVAL)?.into(),
-        _ => return Err(EINVAL),
-    };
-    if flags & wg::WGALLOWEDIP_F_REMOVE_ME != 0 {
-        device
-            .allowed_ips
-            .remove(&mut config.prefixes, addr, cidr, peer);
-        return Ok(());
-    }
-    Ok(device
-        .allowed_ips
-        .insert(&mut config.prefixes, addr, cidr, peer)?)
 }

@@ -57,6 +57,7 @@ use wgk::{
     time::{
         boottime_coarse_ns,
         mono_coarse_ns,
+        realtime,
         RealTime, //
     },
     timer::{
@@ -289,11 +290,10 @@ impl Peer {
         self.rx_bytes.fetch_add(bytes as u64, Relaxed);
     }
 
-    /// Lets the peer be put on its NAPI instance's list again; for that instance, before it looks for
-    /// packets.
+    /// Counts one transmission of `bytes`.
     #[inline]
-    pub(crate) fn sched_begin(&self) {
-        self.sched.begin();
+    pub(crate) fn count_tx(&self, bytes: usize) {
+        self.tx_bytes.fetch_add(bytes as u64, Relaxed);
     }
 
     // ---- path ----
@@ -495,6 +495,14 @@ impl Peer {
     /// Takes back the timer that would forget the keys: the caller does it now.
     pub(crate) fn cancel_zero_key_timer(&self) {
         self.timer_state.lock().timers.cancel_zero_key_material();
+    }
+
+    /// Notes a completed handshake.
+    pub(crate) fn handshake_completed(this: &RcuArc<Self>) {
+        Self::on_timers(this, |s, _| {
+            s.timers.handshake_complete();
+            s.last_handshake = realtime();
+        });
     }
 
     /// Wall clock of the last completed handshake.

@@ -1,16 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The queues and workers that a device has while it exists, and their orderly end.
+//! Stages of work that all CPUs share: a bounded queue, and a worker on each CPU that takes from it.
 //!
-//! Three stages run on every CPU: handshakes, encryption, decryption. Encryption and decryption
-//! take batches from a ring that all CPUs share and hand them to the one place per peer that keeps
-//! the order: its transmit work, or one of the device's NAPI instances. How many CPUs are woken for
-//! a ring is decided in `workers.rs`. There is a NAPI instance per CPU, not per peer. A peer belongs
-//! to one of them for good, so its packets stay in order although the instance may be polled on any
-//! CPU.
-//!
-//! [`Resources`] is published to the data path under RCU. Taking it away and waiting for readers
-//! stops all new work; then its `Drop` lets what is under way run to its end, in the order in which
-//! packets flow. So no batch is ever left in a queue that nobody serves.
+//! A [`Stage`] has batches encrypted or decrypted, a [`MessageQueue`] has single messages worked
+//! on. What is done with them is told when they are made ([`Task`], [`Handler`]); so this file knows
+//! nothing of peers or devices. How many CPUs are woken for a stage is decided in `workers.rs`.
 
 use core::sync::atomic::{
     AtomicI32,
@@ -32,79 +25,45 @@ use wgk::{
         SubmitError, //
     },
     cpu,
-    hashtable::{
-        IndexTable,
-        PubkeyTable, //
-    },
     lock::{
         new_spinlock_bh,
         SpinLockBh, //
     },
-    napi::{
-        Napi,
-        NapiContext,
-        NapiPoll, //
-    },
-    netdevice::NetDevice,
     percpu::{
         new_percpu_work,
         PerCpuWork,
         PerCpuWorker, //
     },
-    rcu::RcuArc,
-    sched_list::{
-        SchedList,
-        SchedQueue, //
-    },
+    rcu::RcuObject,
     skb_list::SkbList,
     skbuff::SkBuff,
     time::boottime_coarse_ns,
-    workqueue::{
-        WorkQueue,
-        WqFlags, //
-    }, //
+    workqueue::WorkQueue, //
 };
 
 use crate::{
-    device::Device,
-    drops::Reason,
     messages::{
         MAX_QUEUED_INCOMING_HANDSHAKES,
         MAX_QUEUED_PACKETS, //
     },
-    peer::{
-        Peer,
-        WORK_TRANSMIT, //
-    },
-    receive,
-    send,
-    session::Session,
     workers::Workers, //
 };
 
-/// Batches that a worker decrypts before it has them delivered. More would give GRO no more to merge,
-/// but overrun the socket buffers of who receives small packets.
-const BURST: usize = 16;
+/// What a stage does with its batches.
+pub(crate) trait Task<O: RcuObject>: Send + Sync {
+    /// Takes batches until there are none, and sees to what is finished. Process context.
+    fn run(&self, jobs: &Jobs<O>);
+}
 
-/// Segments of one peer that a poll delivers before it turns to the next peer.
-const FAIR_SHARE: usize = 16;
-
-/// Batches that wait for encryption or decryption, and the workers that see to them.
-pub(crate) struct Jobs {
-    ring: CryptRing<Session>,
+/// Batches that wait, and the workers that see to them.
+pub(crate) struct Jobs<O: RcuObject> {
+    ring: CryptRing<O>,
     workers: Workers,
 }
 
-impl Jobs {
-    fn new() -> Result<Self> {
-        Ok(Self {
-            ring: CryptRing::new(MAX_QUEUED_PACKETS as u32)?,
-            workers: Workers::new(),
-        })
-    }
-
+impl<O: RcuObject> Jobs<O> {
     /// The next batch for the worker that asks; `None` if it is to end.
-    fn next(&self) -> Option<CryptJob<Session>> {
+    pub(crate) fn next(&self) -> Option<CryptJob<O>> {
         let job = self.ring.pop().or_else(|| {
             self.workers.ended();
             let late = self.ring.pop()?;
@@ -116,360 +75,163 @@ impl Jobs {
     }
 }
 
-/// Encryption: what waits for it, and where finished batches go.
-pub(crate) struct EncryptStage {
-    jobs: Jobs,
-    crypt_wq: Arc<WorkQueue>,
+/// What the workers of a stage share.
+struct Shared<O: RcuObject> {
+    jobs: Jobs<O>,
+    task: KBox<dyn Task<O>>,
 }
 
-impl PerCpuWorker for EncryptStage {
+impl<O: RcuObject> PerCpuWorker for Shared<O> {
     fn run(ctx: &Self) {
-        while let Some(job) = ctx.jobs.next() {
-            ctx.schedule_transmit(send::encrypt(job));
-            cpu::cond_resched();
-        }
+        ctx.task.run(&ctx.jobs);
     }
 }
 
-impl EncryptStage {
-    /// Has the peer's transmit work look at the head of its queue.
-    pub(crate) fn schedule_transmit(&self, session: RcuArc<Session>) {
-        let peer = &session.peer;
-        let cpu = cpu::choose_online(&peer.tx_cpu, peer.id);
-        self.crypt_wq
-            .enqueue_on::<_, WORK_TRANSMIT>(cpu, peer.clone());
+/// A stage of the data path.
+pub(crate) struct Stage<O: RcuObject> {
+    work: PerCpuWork<Shared<O>>,
+    queue: Arc<WorkQueue>,
+    last_cpu: AtomicI32,
+}
+
+impl<O: RcuObject> Stage<O> {
+    /// A stage that does `task` in workers of `queue`. May sleep.
+    pub(crate) fn new(queue: Arc<WorkQueue>, task: KBox<dyn Task<O>>) -> Result<Self> {
+        let shared = Arc::new(
+            Shared {
+                jobs: Jobs {
+                    ring: CryptRing::new(MAX_QUEUED_PACKETS as u32)?,
+                    workers: Workers::new(),
+                },
+                task,
+            },
+            GFP_KERNEL,
+        )?;
+        Ok(Self {
+            work: new_percpu_work!(shared, "wireguard::crypt")?,
+            queue,
+            last_cpu: AtomicI32::new(-1),
+        })
+    }
+
+    /// Has a batch worked on, and keeps its place in `order`. Calls the next CPU's worker, unless
+    /// those that are up are enough. On an error see [`CryptRing::submit`]. Any context.
+    #[inline]
+    pub(crate) fn submit(
+        &self,
+        order: &OrderQueue<O>,
+        batch: Batch<O>,
+    ) -> Result<(), SubmitError<O>> {
+        let segments = batch.len();
+        let jobs = &self.work.context().jobs;
+        jobs.ring.submit(order, batch)?;
+        if jobs.workers.submitted(segments, boottime_coarse_ns())
+            && !self
+                .work
+                .enqueue_on(&self.queue, cpu::next_online(&self.last_cpu))
+        {
+            jobs.workers.not_called();
+        }
+        Ok(())
     }
 }
 
-/// Decryption: what waits for it, and where finished batches go.
-pub(crate) struct DecryptStage {
-    jobs: Jobs,
-    napis: Arc<NapiSet>,
+/// What is done with the messages of a queue.
+pub(crate) trait Handler: Send + Sync {
+    /// Works on one message; `queued` wait, this one counted. Process context.
+    fn handle(&self, message: SkBuff, queued: usize);
+
+    /// So many were dropped unseen. Any context.
+    fn purged(&self, messages: usize);
 }
 
-impl PerCpuWorker for DecryptStage {
-    fn run(ctx: &Self) {
-        // An instance is polled when there's a burst to deliver, not for each packet: in process
-        // context a poll would begin at once, find one packet, and leave nothing for GRO to merge.
-        let mut waiting = None;
-        let mut jobs = 0;
-        while let Some(job) = ctx.jobs.next() {
-            let session = receive::decrypt(job);
-            if let Some(instance) = ctx.napis.list(session.peer.clone()) {
-                if let Some(other) = waiting.replace(instance).filter(|w| *w != instance) {
-                    ctx.napis.poll(other);
-                }
-            }
-            jobs += 1;
-            if jobs % BURST == 0 {
-                if let Some(instance) = waiting.take() {
-                    ctx.napis.poll(instance);
-                }
-            }
-            cpu::cond_resched();
-        }
-        if let Some(instance) = waiting {
-            ctx.napis.poll(instance);
-        }
-    }
-}
-
-impl DecryptStage {
-    /// Has the peer's NAPI instance look at the head of its queue.
-    pub(crate) fn schedule_receive(&self, session: RcuArc<Session>) {
-        if let Some(instance) = self.napis.list(session.peer.clone()) {
-            self.napis.poll(instance);
-        }
-    }
-}
-
-/// Handshake messages that wait for a worker; bounded, oldest first.
+/// Messages that wait for a worker; bounded, oldest first.
 #[pin_data]
-pub(crate) struct HandshakeStage {
+struct Messages {
     #[pin]
     queue: SpinLockBh<SkbList>,
     /// Messages queued or being worked on: the measure of load.
     len: AtomicU32,
-    device: RcuArc<Device>,
+    handler: KBox<dyn Handler>,
 }
 
-impl HandshakeStage {
-    /// Queues a message; hands it back if there are `room` already, or the queue is contended while
-    /// half full (then the sender floods, and a lock that many CPUs fight for would cost more than
-    /// the message).
-    pub(crate) fn push(&self, skb: SkBuff, room: usize) -> Result<(), SkBuff> {
-        let len = self.len();
-        if len >= room {
-            return Err(skb);
-        }
-        let queue = if len > MAX_QUEUED_INCOMING_HANDSHAKES / 2 {
-            self.queue.try_lock()
-        } else {
-            Some(self.queue.lock())
-        };
-        let Some(mut queue) = queue else {
-            return Err(skb);
-        };
-        if queue.len() >= room {
-            return Err(skb);
-        }
-        queue.push_back(skb);
-        self.len.fetch_add(1, Relaxed);
-        Ok(())
-    }
-
-    /// Messages queued or being worked on.
-    pub(crate) fn len(&self) -> usize {
-        self.len.load(Relaxed) as usize
-    }
-
-    /// Drops what is queued; what is being worked on stays counted in `len`.
-    pub(crate) fn purge(&self) {
-        let list = self.queue.lock().take();
-        self.len.fetch_sub(list.len() as u32, Relaxed);
-        self.device.drops.add(Reason::RxDown, list.len());
-    }
-}
-
-impl PerCpuWorker for HandshakeStage {
+impl PerCpuWorker for Messages {
     fn run(ctx: &Self) {
         loop {
-            let Some(skb) = ctx.queue.lock().pop_front() else {
+            let Some(message) = ctx.queue.lock().pop_front() else {
                 return;
             };
-            receive::handshake(&ctx.device, skb, ctx.len());
+            ctx.handler.handle(message, ctx.len());
             ctx.len.fetch_sub(1, Relaxed);
             cpu::cond_resched();
         }
     }
 }
 
-/// What one NAPI instance polls: peers that have something decrypted at the head of their queue.
-#[pin_data]
-pub(crate) struct RxContext {
-    scheduled: SchedList<Peer>,
-    /// Peers taken from `scheduled` but not served yet. Only the poll touches it; the lock says so.
-    #[pin]
-    taken: SpinLockBh<SchedQueue<Peer>>,
-}
-
-impl NapiPoll for RxContext {
-    fn poll(ctx: &Self, napi: &NapiContext<'_>, budget: usize) -> usize {
-        let mut taken = ctx.taken.lock();
-        let mut done = 0;
-        while done < budget {
-            let peer = match taken.next() {
-                Some(peer) => peer,
-                None => {
-                    taken.refill(&ctx.scheduled);
-                    match taken.next() {
-                        Some(peer) => peer,
-                        None => break,
-                    }
-                }
-            };
-            // From here on a worker that finishes a batch of this peer puts it on the list again.
-            peer.sched_begin();
-            let share = FAIR_SHARE.min(budget - done);
-            done += receive::deliver(&peer, napi, share);
-            if peer.rx.has_ready() {
-                ctx.scheduled.push(peer);
-            }
-        }
-        done
+impl Messages {
+    fn len(&self) -> usize {
+        self.len.load(Relaxed) as usize
     }
 }
 
-/// A NAPI instance and what it polls.
-struct Instance {
-    napi: Napi<RxContext>,
-    ctx: Arc<RxContext>,
-}
-
-/// The NAPI instances of a device.
-pub(crate) struct NapiSet(KVec<Instance>);
-
-impl NapiSet {
-    fn new(dev: &NetDevice) -> Result<Self> {
-        let mut set = KVec::new();
-        // Instances are not bound to CPUs: more than can be polled at once are of no use.
-        let online = (0..cpu::count()).filter(|cpu| cpu::is_online(*cpu)).count();
-        for _ in 0..online.max(1) {
-            let ctx = Arc::pin_init(
-                try_pin_init!(RxContext {
-                    scheduled: SchedList::new(),
-                    taken <- new_spinlock_bh!(SchedQueue::new()),
-                }? Error),
-                GFP_KERNEL,
-            )?;
-            let napi = Napi::new(dev, ctx.clone(), GFP_KERNEL)?;
-            set.push(Instance { napi, ctx }, GFP_KERNEL)?;
-        }
-        Ok(Self(set))
-    }
-
-    /// Puts `peer` on its instance's list; if it wasn't there, returns the instance, which is to be
-    /// polled soon.
-    fn list(&self, peer: RcuArc<Peer>) -> Option<usize> {
-        let number = peer.id.checked_rem(self.0.len() as u64)? as usize;
-        let instance = self.0.get(number)?;
-        instance.ctx.scheduled.push(peer).then_some(number)
-    }
-
-    /// Has an instance polled.
-    fn poll(&self, instance: usize) {
-        if let Some(instance) = self.0.get(instance) {
-            instance.napi.schedule();
-        }
-    }
-}
-
-impl Drop for NapiSet {
-    fn drop(&mut self) {
-        for Instance { napi, ctx } in self.0.drain_all() {
-            // Ends polling. A poll that had used up its budget may leave peers on the list, and
-            // their packets hold references that only serving or dropping them gives back.
-            drop(napi);
-            ctx.taken.lock().by_ref().for_each(|p| receive::discard(&p));
-            ctx.scheduled.take_all().for_each(|p| receive::discard(&p));
-        }
-    }
-}
-
-/// Everything of a device that needs process context to end.
-pub(crate) struct Resources {
-    /// By public key: peers.
-    pub(crate) public_keys: Pin<KBox<PubkeyTable<Peer>>>,
-    /// By our index: sessions, pending and established.
-    pub(crate) indices: Pin<KBox<IndexTable<Session>>>,
-    pub(crate) handshake: PerCpuWork<HandshakeStage>,
-    pub(crate) encrypt: PerCpuWork<EncryptStage>,
-    pub(crate) decrypt: PerCpuWork<DecryptStage>,
-    handshake_receive_wq: WorkQueue,
-    pub(crate) handshake_send_wq: WorkQueue,
-    crypt_wq: Arc<WorkQueue>,
+/// A queue of messages, and the workers that see to them.
+pub(crate) struct MessageQueue {
+    work: PerCpuWork<Messages>,
+    queue: Arc<WorkQueue>,
     last_cpu: AtomicI32,
 }
 
-impl Resources {
-    /// Makes the queues and workers of `device`, whose interface `dev` is about to be registered.
-    /// May sleep.
-    pub(crate) fn new(device: &RcuArc<Device>, dev: &NetDevice) -> Result<KBox<Self>> {
-        let name = dev.name();
-        let handshake_receive_wq = WorkQueue::alloc(
-            fmt!("wg-kex-{name}"),
-            WqFlags::CPU_INTENSIVE | WqFlags::FREEZABLE | WqFlags::PERCPU,
-            0,
-        )?;
-        let handshake_send_wq = WorkQueue::alloc(
-            fmt!("wg-kex-{name}"),
-            WqFlags::UNBOUND | WqFlags::FREEZABLE,
-            0,
-        )?;
-        let crypt_wq = Arc::new(
-            WorkQueue::alloc(
-                fmt!("wg-crypt-{name}"),
-                WqFlags::CPU_INTENSIVE | WqFlags::MEM_RECLAIM | WqFlags::PERCPU,
-                0,
-            )?,
-            GFP_KERNEL,
-        )?;
-        let encrypt = Arc::new(
-            EncryptStage {
-                jobs: Jobs::new()?,
-                crypt_wq: crypt_wq.clone(),
-            },
-            GFP_KERNEL,
-        )?;
-        let decrypt = Arc::new(
-            DecryptStage {
-                jobs: Jobs::new()?,
-                napis: Arc::new(NapiSet::new(dev)?, GFP_KERNEL)?,
-            },
-            GFP_KERNEL,
-        )?;
-        let handshake = Arc::pin_init(
-            try_pin_init!(HandshakeStage {
+impl MessageQueue {
+    /// A queue whose messages go to `handler`, in workers of `queue`. May sleep.
+    pub(crate) fn new(queue: Arc<WorkQueue>, handler: KBox<dyn Handler>) -> Result<Self> {
+        let messages = Arc::pin_init(
+            try_pin_init!(Messages {
                 queue <- new_spinlock_bh!(SkbList::new()),
                 len: AtomicU32::new(0),
-                device: device.clone(),
+                handler,
             }? Error),
             GFP_KERNEL,
         )?;
-        Ok(KBox::new(
-            Self {
-                public_keys: KBox::pin_init(PubkeyTable::new(), GFP_KERNEL)?,
-                indices: KBox::pin_init(IndexTable::new(), GFP_KERNEL)?,
-                handshake: new_percpu_work!(handshake, "wireguard::handshake_receive")?,
-                encrypt: new_percpu_work!(encrypt, "wireguard::encrypt")?,
-                decrypt: new_percpu_work!(decrypt, "wireguard::decrypt")?,
-                handshake_receive_wq,
-                handshake_send_wq,
-                crypt_wq,
-                last_cpu: AtomicI32::new(-1),
-            },
-            GFP_KERNEL,
-        )?)
+        Ok(Self {
+            work: new_percpu_work!(messages, "wireguard::handshake_receive")?,
+            queue,
+            last_cpu: AtomicI32::new(-1),
+        })
     }
 
-    /// Has a batch encrypted, and then sent in the order of `order`. On an error see
-    /// [`CryptRing::submit`].
-    #[inline]
-    pub(crate) fn encrypt(
-        &self,
-        order: &OrderQueue<Session>,
-        batch: Batch<Session>,
-    ) -> Result<(), SubmitError<Session>> {
-        self.submit(&self.encrypt, &self.encrypt.context().jobs, order, batch)
-    }
-
-    /// Has a batch decrypted, and then delivered in the order of `order`. On an error see
-    /// [`CryptRing::submit`].
-    #[inline]
-    pub(crate) fn decrypt(
-        &self,
-        order: &OrderQueue<Session>,
-        batch: Batch<Session>,
-    ) -> Result<(), SubmitError<Session>> {
-        self.submit(&self.decrypt, &self.decrypt.context().jobs, order, batch)
-    }
-
-    /// Puts a batch in line, and calls the next CPU's worker unless those that are up are enough.
-    #[inline]
-    fn submit<C: PerCpuWorker>(
-        &self,
-        work: &PerCpuWork<C>,
-        jobs: &Jobs,
-        order: &OrderQueue<Session>,
-        batch: Batch<Session>,
-    ) -> Result<(), SubmitError<Session>> {
-        let segments = batch.len();
-        jobs.ring.submit(order, batch)?;
-        if jobs.workers.submitted(segments, boottime_coarse_ns())
-            && !work.enqueue_on(&self.crypt_wq, cpu::next_online(&self.last_cpu))
-        {
-            jobs.workers.not_called();
+    /// Queues a message and calls a worker; hands the message back if there are `room` already, or
+    /// the queue is contended while half full (then the sender floods, and a lock that many CPUs
+    /// fight for would cost more than the message). Any context.
+    pub(crate) fn push(&self, message: SkBuff, room: usize) -> Result<(), SkBuff> {
+        let messages = self.work.context();
+        let len = messages.len();
+        if len >= room {
+            return Err(message);
         }
+        let queue = if len > MAX_QUEUED_INCOMING_HANDSHAKES / 2 {
+            messages.queue.try_lock()
+        } else {
+            Some(messages.queue.lock())
+        };
+        let Some(mut queue) = queue else {
+            return Err(message);
+        };
+        if queue.len() >= room {
+            return Err(message);
+        }
+        queue.push_back(message);
+        messages.len.fetch_add(1, Relaxed);
+        drop(queue);
+        self.work
+            .enqueue_on(&self.queue, cpu::next_online(&self.last_cpu));
         Ok(())
     }
 
-    /// Has some CPU's worker look at the handshake queue.
-    pub(crate) fn kick_handshake(&self) {
-        self.handshake
-            .enqueue_on(&self.handshake_receive_wq, cpu::next_online(&self.last_cpu));
-    }
-}
-
-impl Drop for Resources {
-    fn drop(&mut self) {
-        // No new work arrives: the data path does not see these queues any more. Handshakes first,
-        // they can no longer start anything; then encryption and decryption; then, flushed again,
-        // the transmit works that those scheduled. The NAPI instances go with the last reference
-        // to the decryption stage, after their polls have emptied their lists.
-        self.handshake.context().purge();
-        self.handshake_receive_wq.flush();
-        self.handshake_send_wq.flush();
-        self.crypt_wq.flush();
-        self.crypt_wq.flush();
+    /// Drops what is queued; what is being worked on goes on. Any context.
+    pub(crate) fn purge(&self) {
+        let messages = self.work.context();
+        let list = messages.queue.lock().take();
+        messages.len.fetch_sub(list.len() as u32, Relaxed);
+        messages.handler.purged(list.len());
     }
 }

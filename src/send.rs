@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The way of a packet out: staged, given nonces, encrypted, sent in order; and handshake messages.
-
-use core::sync::atomic::Ordering::Relaxed;
+//! The way of a packet out: staged, given nonces, encrypted, sent in order. Handshake messages are in
+//! `send/handshake.rs`.
 
 use kernel::{
     prelude::*,
+    sync::Arc,
     workqueue::WorkItem, //
 };
 
@@ -16,11 +16,6 @@ use wgk::{
         SubmitError, //
     },
     cpu,
-    crypto::{
-        without_traces,
-        x25519_clamp,
-        Secret, //
-    },
     log::Text,
     netdevice::{
         Counter,
@@ -36,16 +31,11 @@ use wgk::{
         SkBuff,
         DATA_HEADROOM, //
     },
-    time::{
-        boottime_coarse_ns,
-        realtime, //
-    }, //
+    time::boottime_coarse_ns,
+    workqueue::WorkQueue, //
 };
 
-use zerocopy::{
-    transmute,
-    IntoBytes, //
-};
+use zerocopy::transmute;
 
 use crate::{
     device::Device,
@@ -53,22 +43,28 @@ use crate::{
     messages::{
         data_len,
         padding,
-        tai64n,
         DataHeader,
-        Initiation,
         Kind,
-        Response,
-        HANDSHAKE_DSCP,
         MAX_STAGED_PACKETS, //
     },
     peer::{
-        HandshakeState,
         Peer,
-        WORK_HANDSHAKE,
         WORK_TRANSMIT, //
     },
+    queueing::{
+        Jobs,
+        Task, //
+    },
+    resources::wake_transmit,
     session::Session,
     socket, //
+};
+
+mod handshake;
+
+pub(crate) use handshake::{
+    queue_initiation,
+    send_response, //
 };
 
 /// `ndo_start_xmit`: routes a packet by its destination to a peer and sends it there.
@@ -179,7 +175,7 @@ fn submit(session: &RcuArc<Session>, batch: Batch<Session>) {
         return;
     };
     let len = batch.len();
-    match resources.encrypt(&peer.tx, batch) {
+    match resources.encrypt.submit(&peer.tx, batch) {
         Ok(()) => (),
         Err(SubmitError::Full(batch)) => {
             peer.device.count(Counter::TxDropped, batch.len() as u64);
@@ -189,17 +185,27 @@ fn submit(session: &RcuArc<Session>, batch: Batch<Session>) {
             peer.device.drops.add(Reason::TxQueue, len);
             // It keeps its place in the peer's queue, marked dead: the transmit work removes and
             // counts it.
-            resources
-                .encrypt
-                .context()
-                .schedule_transmit(session.clone());
+            resources.wake_transmit(peer);
+        }
+    }
+}
+
+/// What is done with batches on their way out: sealed, and handed to the peer's transmit work, which
+/// runs in this work queue.
+pub(crate) struct Encrypt(pub(crate) Arc<WorkQueue>);
+
+impl Task<Session> for Encrypt {
+    fn run(&self, jobs: &Jobs<Session>) {
+        while let Some(job) = jobs.next() {
+            wake_transmit(&self.0, &encrypt(job).peer);
+            cpu::cond_resched();
         }
     }
 }
 
 /// Encrypts the segments of a batch. Process context (crypto worker). Returns the session, whose
 /// peer's transmit work is to be scheduled.
-pub(crate) fn encrypt(mut job: CryptJob<Session>) -> RcuArc<Session> {
+fn encrypt(mut job: CryptJob<Session>) -> RcuArc<Session> {
     let session = job.owner().clone();
     let Some(keys) = session.keys() else {
         session.peer.device.drops.add(Reason::TxSeal, job.len());
@@ -257,7 +263,7 @@ fn send_batch(peer: &RcuArc<Peer>, batch: Batch<Session>) {
 }
 
 /// A random share of the jitter that handshake timers add, in nanoseconds.
-pub(crate) fn jitter() -> u64 {
+fn jitter() -> u64 {
     u64::from(random::u32_below(
         crate::messages::REKEY_TIMEOUT_JITTER_MAX_NS as u32,
     ))
@@ -296,152 +302,4 @@ pub(crate) fn send_keepalive(peer: RcuRef<'_, Peer>) {
         peer.staged.lock().push_back(skb);
     }
     send_staged(peer);
-}
-
-/// Has an initiation sent by a worker, unless one was sent just now. Any context but hard interrupt.
-pub(crate) fn queue_initiation(peer: RcuRef<'_, Peer>, is_retry: bool) {
-    let guard = read_lock();
-    peer.note_initiation_wanted(is_retry);
-    if !peer.may_send_handshake() || peer.is_dead() {
-        return;
-    }
-    let Some(resources) = peer.device.resources.load(&guard) else {
-        return;
-    };
-    if let Some(peer) = peer.try_get() {
-        resources
-            .handshake_send_wq
-            .enqueue::<_, WORK_HANDSHAKE>(peer);
-    }
-}
-
-/// Handshake work: sends an initiation.
-impl WorkItem<WORK_HANDSHAKE> for Peer {
-    type Pointer = RcuArc<Peer>;
-
-    fn run(this: RcuArc<Peer>) {
-        send_initiation(&this);
-    }
-}
-
-/// Sends an initiation, at most one in five seconds. Process context.
-fn send_initiation(peer: &RcuArc<Peer>) {
-    if !peer.may_send_handshake() {
-        return;
-    }
-    peer.note_handshake_sent();
-    wgk::net_dbg_ratelimited!(
-        "{}: Sending handshake initiation to peer {} ({})\n",
-        peer.device.name(),
-        peer.id,
-        peer.endpoint()
-    );
-    let Some(mut message) = without_traces(|| create_initiation(peer)) else {
-        return;
-    };
-    peer.cookie.lock().add_macs(
-        peer.public_key(),
-        message.as_mut_bytes(),
-        boottime_coarse_ns(),
-    );
-    Peer::on_timers(peer, |s, now| {
-        s.timers
-            .any_authenticated_packet_traversal(now, peer.keepalive_ns());
-        s.timers.any_authenticated_packet_sent();
-    });
-    peer.note_handshake_sent();
-    // Before it is sent: once it is, the response may be processed on another CPU, and what that
-    // takes back has to be there already.
-    Peer::on_timers(peer, |s, now| s.timers.handshake_initiated(now, jitter));
-    socket::send_message(peer, message.as_bytes(), HANDSHAKE_DSCP);
-}
-
-/// A fresh Curve25519 secret.
-fn ephemeral() -> Secret<32> {
-    let mut secret = Secret::zero();
-    random::fill(secret.as_mut_bytes());
-    x25519_clamp(&mut secret);
-    secret
-}
-
-/// Replaces the pending session of `state` by a new one and returns its index.
-fn new_pending(peer: &RcuArc<Peer>, state: &mut HandshakeState) -> Result<u32> {
-    if let Some(old) = state.pending.take() {
-        peer.device.remove_index(&old);
-    }
-    let session = Session::new(peer.clone())?;
-    let index = peer.device.add_index(session.clone())?;
-    state.pending = Some(session);
-    Ok(index)
-}
-
-/// Builds an initiation, without its MACs. `None` if this device has no key, the peer is gone, the
-/// keys don't agree on a secret, there's no memory, or the kernel has no randomness yet: then the
-/// worker doesn't wait for it (removing the peer would have to wait for the worker), the next packet
-/// or timer tries again.
-fn create_initiation(peer: &RcuArc<Peer>) -> Option<Initiation> {
-    if !random::ready() {
-        return None;
-    }
-    let identity = peer.device.identity.read();
-    let identity = identity.as_ref()?;
-    let mut state = peer.handshake.lock();
-    if peer.is_dead() {
-        return None;
-    }
-    let index = new_pending(peer, &mut state).ok()?;
-    let now = realtime();
-    state
-        .noise
-        .create_initiation(identity, index, ephemeral(), tai64n(now.sec, now.nsec))
-}
-
-/// Answers an initiation that was just accepted. Process context.
-pub(crate) fn send_response(peer: &RcuArc<Peer>) {
-    peer.note_handshake_sent();
-    wgk::net_dbg_ratelimited!(
-        "{}: Sending handshake response to peer {} ({})\n",
-        peer.device.name(),
-        peer.id,
-        peer.endpoint()
-    );
-    let Some(mut message) = without_traces(|| create_response(peer)) else {
-        return;
-    };
-    peer.cookie.lock().add_macs(
-        peer.public_key(),
-        message.as_mut_bytes(),
-        boottime_coarse_ns(),
-    );
-    if !without_traces(|| peer.begin_session()) {
-        return;
-    }
-    Peer::on_timers(peer, |s, now| {
-        s.timers.session_derived(now);
-        s.timers
-            .any_authenticated_packet_traversal(now, peer.keepalive_ns());
-        s.timers.any_authenticated_packet_sent();
-    });
-    peer.note_handshake_sent();
-    socket::send_message(peer, message.as_bytes(), HANDSHAKE_DSCP);
-}
-
-/// Builds a response, without its MACs.
-fn create_response(peer: &RcuArc<Peer>) -> Option<Response> {
-    if !random::ready() {
-        return None;
-    }
-    let _identity = peer.device.identity.read();
-    let mut state = peer.handshake.lock();
-    if peer.is_dead() {
-        return None;
-    }
-    let index = new_pending(peer, &mut state).ok()?;
-    state.noise.create_response(index, ephemeral())
-}
-
-/// Counts one transmission of `bytes` to `peer`.
-#[inline]
-pub(crate) fn count_tx(peer: &Peer, bytes: usize) {
-    peer.tx_bytes.fetch_add(bytes as u64, Relaxed);
 }

@@ -36,7 +36,6 @@ use crate::{
         Macs, //
     },
     peer::Peer,
-    send::count_tx,
     session::Session, //
 };
 
@@ -99,7 +98,7 @@ pub(crate) fn send_batch(peer: &RcuArc<Peer>, batch: Batch<Session>) -> bool {
     };
     forget_source(peer, stale);
     if sent {
-        count_tx(peer, bytes);
+        peer.count_tx(bytes);
     }
     sent && has_data
 }
@@ -125,7 +124,7 @@ pub(crate) fn send_message(peer: &RcuArc<Peer>, message: &[u8], ds: u8) {
             clear_src,
         } = udp_tunnel::xmit(pair, skb, &path.endpoint, dev, mark, ds, Some(&path.cache));
         if result.is_ok() {
-            count_tx(peer, message.len());
+            peer.count_tx(message.len());
         }
         if result.is_err() || lost != 0 {
             device.drops.add(Reason::TxHandshake, 1);
@@ -148,7 +147,10 @@ pub(crate) fn send_cookie(
         device.name(),
         to
     );
-    let Some(reply) = device.make_cookie_reply(&macs.mac1, to, sender_index, now_ns) else {
+    let Some(reply) = device
+        .admission
+        .cookie_reply(&macs.mac1, to, sender_index, now_ns)
+    else {
         return;
     };
     let Ok(skb) = SkBuff::with_payload(reply.as_bytes(), HEADROOM, GFP_KERNEL) else {

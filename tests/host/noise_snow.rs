@@ -3,7 +3,7 @@
 //!
 //! With the same static, ephemeral and pre-shared keys both must produce the same bytes and the
 //! same session keys, whoever initiates. This also makes the vectors of the unit tests in
-//! `src/noise.rs`, see [`vectors_of_the_unit_tests`].
+//! `src/noise/tests.rs`, see [`vectors_of_the_unit_tests`].
 
 use snow::{
     Builder,
@@ -282,7 +282,7 @@ fn psk_mismatch_fails() {
     }
 }
 
-/// The vectors that `src/noise.rs` compares itself with, also in the kernel, are snow's own
+/// The vectors that `src/noise/tests.rs` compares itself with, also in the kernel, are snow's own
 /// output. Run with `--nocapture` to see them.
 #[test]
 fn vectors_of_the_unit_tests() {
@@ -291,11 +291,14 @@ fn vectors_of_the_unit_tests() {
         for vector in &vectors {
             println!("{vector:02x?}");
         }
-        let source = include_str!("../../src/noise.rs");
+        let source = include_str!("../../src/noise/tests.rs");
         let digits: String = source.chars().filter(|c| !c.is_whitespace()).collect();
         for vector in vectors {
             let literal = format!("{vector:#04x?}").replace(['[', ']', '\n', ' '], "");
-            assert!(digits.contains(&literal), "not in src/noise.rs: {literal}");
+            assert!(
+                digits.contains(&literal),
+                "not in src/noise/tests.rs: {literal}"
+            );
         }
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The list of objects that have something to do: nothing is overlooked, lost or served twice.
-//! What the driver's `RxContext` (src/queueing.rs) does with it.
+//! What the driver's `RxContext` (src/napis.rs) does with it.
 
 use loom::{
     sync::{

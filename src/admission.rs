@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Which handshake messages are worked on: those with the right MACs, and under load only those
+//! whose source has proved itself and does not ask too often.
+//!
+//! The rules are in `cookie.rs`, `load.rs` and `ratelimiter.rs`; here they get locks, a clock's
+//! reading and the kernel's randomness.
+
+use kernel::{
+    new_mutex,
+    prelude::*,
+    sync::Mutex, //
+};
+
+use wgk::{
+    lock::{
+        new_rwsem,
+        RwSemaphore, //
+    },
+    random,
+    siphash::SipKey,
+    udp_tunnel::Endpoint, //
+};
+
+use crate::{
+    cookie::{
+        Checker,
+        MacState, //
+    },
+    drops::Reason,
+    load::{
+        Load,
+        State, //
+    },
+    messages::{
+        CookieReply,
+        COOKIE_LEN,
+        COOKIE_NONCE_LEN, //
+    },
+    ratelimiter::{
+        RateLimiter,
+        MAX_ENTRIES, //
+    }, //
+};
+
+/// What is to become of a handshake message that may be answered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Admitted {
+    /// It is worked on.
+    Work,
+    /// Its source is sent a cookie instead, with which it may come again.
+    Cookie,
+}
+
+/// Who gets in, for one device.
+#[pin_data]
+pub(crate) struct Admission {
+    #[pin]
+    cookies: RwSemaphore<Checker>,
+    /// Made when first under load.
+    #[pin]
+    rate_limiter: Mutex<Option<RateLimiter>>,
+    /// Whether handshake messages need a cookie.
+    pub(crate) load: Load,
+}
+
+impl Admission {
+    /// Of a device without identity, which nobody is admitted to.
+    pub(crate) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            cookies <- new_rwsem!(Checker::new()),
+            rate_limiter <- new_mutex!(None),
+            load: Load::new(),
+        })
+    }
+
+    /// Takes the device's public key, or `None` if it has none now. May sleep.
+    pub(crate) fn set_identity(&self, public: Option<&[u8; 32]>) {
+        self.cookies.write().set_identity(public);
+    }
+
+    /// Whether the device is under load, with `queued` handshake messages waiting. May sleep.
+    pub(crate) fn under_load(&self, queued: usize, now_ns: u64) -> bool {
+        match self.load.check(queued, now_ns) {
+            State::Idle => false,
+            State::Over => {
+                // By now every bucket would be full again.
+                *self.rate_limiter.lock() = None;
+                false
+            }
+            State::Loaded => true,
+        }
+    }
+
+    /// Judges a handshake message by its MACs and by how many came from its source; an error if
+    /// it's to be dropped. May sleep.
+    pub(crate) fn check(
+        &self,
+        message: &[u8],
+        source: &Endpoint,
+        under_load: bool,
+        now_ns: u64,
+    ) -> Result<Admitted, Reason> {
+        let mut bytes = [0; SOURCE_LEN];
+        let len = source_bytes(source, &mut bytes);
+        if under_load && self.cookies.read().secret_due(now_ns) {
+            self.cookies.write().renew_secret(now_ns, random_bytes);
+        }
+        let state = self
+            .cookies
+            .read()
+            .mac_state(message, &bytes[..len], under_load, now_ns);
+        match state {
+            MacState::Invalid => Err(Reason::HandshakeMac),
+            MacState::ValidNoCookie if under_load => Ok(Admitted::Cookie),
+            MacState::ValidNoCookie => Ok(Admitted::Work),
+            MacState::ValidWithCookie => source
+                .ip()
+                .filter(|ip| self.within_rate(*ip, now_ns))
+                .map(|_| Admitted::Work)
+                .ok_or(Reason::HandshakeRate),
+        }
+    }
+
+    /// Whether `source` may have another handshake message processed now.
+    fn within_rate(&self, source: core::net::IpAddr, now_ns: u64) -> bool {
+        let mut limiter = self.rate_limiter.lock();
+        if limiter.is_none() {
+            *limiter = RateLimiter::new(SipKey::random(), MAX_ENTRIES).ok();
+        }
+        match (*limiter).as_mut() {
+            Some(limiter) => limiter.allow(0, source, now_ns),
+            // No memory for the limiter: under load, that is a reason to refuse.
+            None => false,
+        }
+    }
+
+    /// A cookie reply to the handshake message with this MAC1 from `to`. May sleep.
+    pub(crate) fn cookie_reply(
+        &self,
+        mac1: &[u8; COOKIE_LEN],
+        to: &Endpoint,
+        sender_index: u32,
+        now_ns: u64,
+    ) -> Option<CookieReply> {
+        let mut bytes = [0; SOURCE_LEN];
+        let len = source_bytes(to, &mut bytes);
+        let nonce = random_bytes::<COOKIE_NONCE_LEN>();
+        self.cookies
+            .read()
+            .make_reply(mac1, &bytes[..len], sender_index, nonce, now_ns)
+    }
+}
+
+/// Room for an address and a port.
+const SOURCE_LEN: usize = 18;
+
+/// The bytes of an address that a cookie is bound to: address, then port, in network order. Returns
+/// how many they are.
+fn source_bytes(source: &Endpoint, bytes: &mut [u8; SOURCE_LEN]) -> usize {
+    let (addr, port): (&[u8], u16) = match source {
+        Endpoint::V4 { addr, port, .. } => (addr, *port),
+        Endpoint::V6 { addr, port, .. } => (addr, *port),
+        Endpoint::None => (&[], 0),
+    };
+    let len = addr.len();
+    bytes[..len].copy_from_slice(addr);
+    bytes[len..len + 2].copy_from_slice(&port.to_be_bytes());
+    len + 2
+}
+
+/// A fresh secret for cookies, or a fresh nonce for a reply.
+fn random_bytes<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    random::fill(&mut bytes);
+    bytes
+}

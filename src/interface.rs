@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Where the kernel calls the driver about interfaces: their life, namespaces that go, the machine
+//! going to sleep or being cloned.
+
+use core::sync::atomic::Ordering::Relaxed;
+
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
+
+use wgk::{
+    extack::ExtAck,
+    netdevice::{
+        for_each_device,
+        Driver,
+        NetDevCell,
+        NetDevice,
+        Setup, //
+    },
+    netns::{
+        Net,
+        PernetHandler, //
+    },
+    notifier::{
+        Notify,
+        Sleep,
+        VmFork,
+        SLEEPS_ROUTINELY, //
+    },
+    rcu::{
+        read_lock,
+        RcuArc, //
+    },
+    rtnl::Rtnl,
+    skbuff::{
+        SkBuff,
+        DATA_HEADROOM, //
+    },
+    workqueue::WorkQueue, //
+};
+
+use crate::{
+    device::Device,
+    drops,
+    messages::{
+        AUTHTAG_LEN,
+        MESSAGE_MINIMUM_LENGTH,
+        MESSAGE_PADDING_MULTIPLE, //
+    },
+    napis::NapiSet,
+    peer::{
+        self,
+        Peer, //
+    },
+    queueing::{
+        Handler,
+        Task, //
+    },
+    receive::{
+        Decrypt,
+        Handshakes, //
+    },
+    resources::{
+        Resources,
+        Tasks, //
+    },
+    send::{
+        self,
+        Encrypt, //
+    },
+    session::Session,
+    socket, //
+};
+
+/// What the stages of a device do.
+struct DataPath<'a>(&'a RcuArc<Device>);
+
+impl Tasks for DataPath<'_> {
+    fn handshake(&self) -> Result<KBox<dyn Handler>> {
+        Ok(KBox::new(Handshakes(self.0.clone()), GFP_KERNEL)?)
+    }
+
+    fn encrypt(&self, crypt_wq: &Arc<WorkQueue>) -> Result<KBox<dyn Task<Session>>> {
+        Ok(KBox::new(Encrypt(crypt_wq.clone()), GFP_KERNEL)?)
+    }
+
+    fn decrypt(&self, napis: &Arc<NapiSet<Peer>>) -> Result<KBox<dyn Task<Session>>> {
+        Ok(KBox::new(Decrypt(napis.clone()), GFP_KERNEL)?)
+    }
+}
+
+/// The driver that creates and serves interfaces of kind `wireguard`.
+pub(crate) struct WireGuard;
+
+impl Driver for WireGuard {
+    type Device = Device;
+    // Not the module's name: users ask for this kind, whichever module provides it.
+    const KIND: &'static CStr = c"wireguard";
+
+    const STATISTICS: &'static [&'static str] = drops::NAMES;
+
+    fn statistics(device: &Device, out: &mut [u64]) {
+        device.drops.read(out);
+    }
+
+    fn dev_cell(device: &Device) -> &NetDevCell {
+        &device.dev
+    }
+
+    fn setup(s: &mut Setup<'_>) {
+        const ETH_DATA_LEN: u32 = 1500;
+        const IPV6_HEADER_LEN: u32 = 40;
+        const UDP_HEADER_LEN: u32 = 8;
+        let overhead = MESSAGE_MINIMUM_LENGTH as u32 + UDP_HEADER_LEN + IPV6_HEADER_LEN;
+        let largest = i32::MAX as u32 / MESSAGE_PADDING_MULTIPLE as u32
+            * MESSAGE_PADDING_MULTIPLE as u32
+            - overhead;
+        s.tunnel(ETH_DATA_LEN - overhead, largest);
+        s.room(
+            DATA_HEADROOM as u16,
+            (MESSAGE_PADDING_MULTIPLE + AUTHTAG_LEN) as u16,
+        );
+    }
+
+    fn newlink(
+        rtnl: &Rtnl,
+        dev: &NetDevice,
+        link_net: &Net,
+        _extack: &ExtAck,
+    ) -> Result<RcuArc<Device>> {
+        // As the C driver does; `threaded` in sysfs shows and switches it.
+        dev.threaded_napi(rtnl);
+        let device = Device::new(dev.name(), link_net)?;
+        let resources = Resources::new(dev, &DataPath(&device))?;
+        device.resources.replace(Some(resources));
+        Ok(device)
+    }
+
+    fn registered(dev: &NetDevice, _device: &RcuArc<Device>) {
+        wgk::object_debug!("{}: Interface created\n", dev.name());
+    }
+
+    fn open(rtnl: &Rtnl, device: &RcuArc<Device>, dev: &NetDevice) -> Result {
+        dev.no_redirects(rtnl);
+        let config = device.config.lock();
+        socket::init(device, device.listen_port.load(Relaxed))?;
+        device.set_up(&config, true);
+        for peer in config.peers.iter() {
+            send::send_staged(RcuArc::as_rcu_ref(peer));
+            if peer.keepalive_ns() != 0 {
+                send::send_keepalive(RcuArc::as_rcu_ref(peer));
+            }
+        }
+        Ok(())
+    }
+
+    fn stop(_rtnl: &Rtnl, device: &RcuArc<Device>, _dev: &NetDevice) {
+        {
+            let config = device.config.lock();
+            device.set_up(&config, false);
+            for peer in config.peers.iter() {
+                peer.purge_staged();
+                peer.clear_handshake();
+                peer.clear_keypairs();
+                peer.reset_last_sent_handshake();
+            }
+        }
+        let guard = read_lock();
+        if let Some(resources) = device.resources.load(&guard) {
+            resources.handshake.purge();
+        }
+        drop(guard);
+        socket::close(device);
+    }
+
+    fn xmit(device: &Device, dev: &NetDevice, skb: SkBuff) -> Result {
+        send::xmit(device, dev, skb)
+    }
+
+    fn uninit(_rtnl: &Rtnl, device: &RcuArc<Device>, dev: &NetDevice) {
+        device.keep_name(dev.name());
+        socket::close(device);
+        {
+            let mut config = device.config.lock();
+            device.listen_port.store(0, Relaxed);
+            peer::remove_all(device, &mut config);
+        }
+        *device.identity.write() = None;
+        device.resources.replace(None);
+    }
+
+    fn destroyed(device: &Device) {
+        wgk::object_debug!("{}: Interface destroyed\n", device.name());
+    }
+}
+
+/// The namespace in which interfaces were created goes away: those that live elsewhere lose their
+/// sockets, for good.
+impl PernetHandler for WireGuard {
+    fn exit_rtnl(rtnl: &Rtnl, net: &Net) {
+        for_each_device::<WireGuard>(rtnl, |device| {
+            if !device.creating_net.is(net) {
+                return;
+            }
+            let guard = read_lock();
+            if let Some(dev) = device.dev.get(&guard) {
+                wgk::object_debug!("{}: Creating namespace exiting\n", dev.name());
+                dev.carrier_off();
+            }
+            drop(guard);
+            let config = device.config.lock();
+            socket::close(device);
+            // A cached route holds its namespace.
+            config.peers.iter().for_each(|p| p.clear_endpoint_source());
+        });
+    }
+}
+
+/// Before the machine sleeps, keys leave memory: whoever takes it in that state shall not find them.
+impl Notify<Sleep> for WireGuard {
+    fn notify(&self) {
+        // A machine that sleeps and wakes all the time would never keep a session.
+        if SLEEPS_ROUTINELY {
+            return;
+        }
+        let rtnl = Rtnl::lock();
+        for_each_device::<WireGuard>(&rtnl, |device| {
+            let config = device.config.lock();
+            for peer in config.peers.iter() {
+                peer.cancel_zero_key_timer();
+                peer.clear_handshake();
+                peer.clear_keypairs();
+            }
+        });
+        drop(rtnl);
+        wgk::rcu::barrier();
+    }
+}
+
+/// A virtual machine was cloned: the same keys with the same counters now exist twice.
+impl Notify<VmFork> for WireGuard {
+    fn notify(&self) {
+        let rtnl = Rtnl::lock();
+        for_each_device::<WireGuard>(&rtnl, |device| {
+            let config = device.config.lock();
+            config.peers.iter().for_each(|p| p.expire_keypairs());
+        });
+    }
+}

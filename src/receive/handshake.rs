@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Handshake messages on their way in: queued, let in or sent a cookie, authenticated, answered.
+
+use wgk::{
+    crypto::without_traces,
+    random,
+    rcu::{
+        read_lock,
+        RcuArc, //
+    },
+    skbuff::{
+        SkBuff,
+        UdpPacket, //
+    },
+    time::boottime_coarse_ns, //
+};
+
+use zerocopy::FromBytes;
+
+use crate::{
+    admission::Admitted,
+    device::Device,
+    drops::Reason,
+    messages::{
+        claims_proof,
+        classify,
+        CookieReply,
+        Initiation,
+        Kind,
+        Response,
+        MAX_QUEUED_INCOMING_HANDSHAKES,
+        MAX_QUEUED_UNPROVEN, //
+    },
+    noise,
+    peer::Peer,
+    queueing::Handler,
+    send,
+    socket, //
+};
+
+/// Queues a handshake message for the workers, or drops it if they are swamped or there is no
+/// randomness to answer with.
+pub(super) fn queue(device: &Device, mut packet: UdpPacket) {
+    let guard = read_lock();
+    let Some(resources) = device.resources.load(&guard) else {
+        device.drops.add(Reason::RxDown, 1);
+        return;
+    };
+    let len = packet.len();
+    // A flood from addresses that are not the flooder's has no MAC2. It may not take all the room,
+    // so that who has got a cookie gets in, and sooner.
+    let room = if device.admission.load.is_on() && !packet.head(len).is_some_and(claims_proof) {
+        MAX_QUEUED_UNPROVEN
+    } else {
+        MAX_QUEUED_INCOMING_HANDSHAKES
+    };
+    let refused = if !random::ready() {
+        Some(Reason::HandshakeEntropy)
+    } else if resources.handshake.push(packet.into_inner(), room).is_err() {
+        Some(Reason::HandshakeQueue)
+    } else {
+        None
+    };
+    if let Some(reason) = refused {
+        device.drops.add(reason, 1);
+        wgk::net_dbg_ratelimited!("{}: Dropping handshake packet\n", device.name());
+    }
+}
+
+/// What is done with the handshake messages of a device.
+pub(crate) struct Handshakes(pub(crate) RcuArc<Device>);
+
+impl Handler for Handshakes {
+    fn handle(&self, message: SkBuff, queued: usize) {
+        handshake(&self.0, message, queued);
+    }
+
+    fn purged(&self, messages: usize) {
+        self.0.drops.add(Reason::RxDown, messages);
+    }
+}
+
+/// Works on one handshake message. Process context (handshake worker); `queued` messages wait.
+fn handshake(device: &RcuArc<Device>, skb: SkBuff, queued: usize) {
+    // Its headers and length were checked before it was queued.
+    let len = skb.len();
+    let mut buffer = [0u8; size_of::<Initiation>()];
+    let (Some(source), Some(message)) = (skb.outer_source(), buffer.get_mut(..len)) else {
+        device.drops.add(Reason::RxHeader, 1);
+        return;
+    };
+    if !skb.copy_data(message) {
+        device.drops.add(Reason::RxHeader, 1);
+        return;
+    }
+    let message: &[u8] = message;
+    let now = boottime_coarse_ns();
+
+    if classify(message, len) == Some(Kind::CookieReply) {
+        wgk::net_dbg_ratelimited!(
+            "{}: Receiving cookie response from {}\n",
+            device.name(),
+            source
+        );
+        consume_cookie(device, message, now);
+        return;
+    }
+
+    let loaded = device.admission.under_load(queued, now);
+    let needs_cookie = match device.admission.check(message, &source, loaded, now) {
+        Ok(admitted) => admitted == Admitted::Cookie,
+        Err(reason) => {
+            device.drops.add(reason, 1);
+            wgk::net_dbg_ratelimited!(
+                "{}: Invalid MAC of handshake, dropping packet from {}\n",
+                device.name(),
+                source
+            );
+            return;
+        }
+    };
+    if needs_cookie {
+        device.drops.add(Reason::HandshakeCookie, 1);
+        device.admission.load.unproven();
+    }
+    let peer = match classify(message, len) {
+        Some(Kind::Initiation) => {
+            let Ok((initiation, _)) = Initiation::ref_from_prefix(message) else {
+                return;
+            };
+            if needs_cookie {
+                socket::send_cookie(
+                    device,
+                    &source,
+                    &initiation.macs,
+                    initiation.sender_index.get(),
+                    now,
+                );
+                return;
+            }
+            let peer = without_traces(|| consume_initiation(device, initiation, now));
+            let Some(peer) = peer else {
+                device.drops.add(Reason::HandshakeInvalid, 1);
+                wgk::net_dbg_ratelimited!(
+                    "{}: Invalid handshake initiation from {}\n",
+                    device.name(),
+                    source
+                );
+                return;
+            };
+            peer.set_endpoint(&source);
+            wgk::net_dbg_ratelimited!(
+                "{}: Receiving handshake initiation from peer {} ({})\n",
+                device.name(),
+                peer.id,
+                source
+            );
+            send::send_response(&peer);
+            peer
+        }
+        Some(Kind::Response) => {
+            let Ok((response, _)) = Response::ref_from_prefix(message) else {
+                return;
+            };
+            if needs_cookie {
+                socket::send_cookie(
+                    device,
+                    &source,
+                    &response.macs,
+                    response.sender_index.get(),
+                    now,
+                );
+                return;
+            }
+            let Some(peer) = without_traces(|| consume_response(device, response)) else {
+                device.drops.add(Reason::HandshakeInvalid, 1);
+                wgk::net_dbg_ratelimited!(
+                    "{}: Invalid handshake response from {}\n",
+                    device.name(),
+                    source
+                );
+                return;
+            };
+            peer.set_endpoint(&source);
+            wgk::net_dbg_ratelimited!(
+                "{}: Receiving handshake response from peer {} ({})\n",
+                device.name(),
+                peer.id,
+                source
+            );
+            if without_traces(|| peer.begin_session()) {
+                Peer::on_timers(&peer, |s, now| s.timers.session_derived(now));
+                Peer::handshake_completed(&peer);
+                // Sends what is staged, or an empty packet: either confirms the session to the
+                // responder at once.
+                send::send_keepalive(RcuArc::as_rcu_ref(&peer));
+            }
+            peer
+        }
+        _ => return,
+    };
+    peer.count_rx(len);
+    device.rx_stats_add(len);
+    Peer::on_timers(&peer, |s, now| {
+        s.timers.any_authenticated_packet_received();
+        s.timers
+            .any_authenticated_packet_traversal(now, peer.keepalive_ns());
+    });
+}
+
+/// Authenticates an initiation and finds its peer, whose state it then sets. Process context.
+fn consume_initiation(
+    device: &RcuArc<Device>,
+    message: &Initiation,
+    now_ns: u64,
+) -> Option<RcuArc<Peer>> {
+    let identity = device.identity.read();
+    let identity = identity.as_ref()?;
+    let opened = noise::open_initiation(message, identity)?;
+    let peer = device.peer_by_key(opened.remote_static())?;
+    let shared = peer.handshake.lock().noise.static_static(identity)?;
+    let authenticated = opened.authenticate(&shared)?;
+    let mut state = peer.handshake.lock();
+    if peer.is_dead() {
+        return None;
+    }
+    state.noise.commit_initiation(authenticated, now_ns).ok()?;
+    drop(state);
+    Some(peer)
+}
+
+/// Authenticates the answer to an initiation of ours. Process context.
+fn consume_response(device: &RcuArc<Device>, message: &Response) -> Option<RcuArc<Peer>> {
+    let identity = device.identity.read();
+    let identity = identity.as_ref()?;
+    let peer = device.peer_by_index(message.receiver_index.get(), |s| s.keys().is_none())?;
+    let context = peer.handshake.lock().noise.response_context()?;
+    let authenticated = context.open(message, identity)?;
+    peer.handshake
+        .lock()
+        .noise
+        .commit_response(authenticated)
+        .then_some(())?;
+    Some(peer)
+}
+
+/// Keeps the cookie of a cookie reply for the next handshake message to that peer.
+fn consume_cookie(device: &RcuArc<Device>, message: &[u8], now_ns: u64) {
+    let Ok((reply, _)) = CookieReply::ref_from_prefix(message) else {
+        return;
+    };
+    let Some(peer) = device.peer_by_index(reply.receiver_index.get(), |_| true) else {
+        device.drops.add(Reason::CookieInvalid, 1);
+        return;
+    };
+    let consumed = peer
+        .cookie
+        .lock()
+        .consume_reply(peer.public_key(), reply, now_ns);
+    if !consumed {
+        device.drops.add(Reason::CookieInvalid, 1);
+        wgk::net_dbg_ratelimited!(
+            "{}: Could not decrypt invalid cookie response\n",
+            device.name()
+        );
+    }
+}

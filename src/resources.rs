@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: GPL-2.0
+//! What a device has going while its interface exists, and its orderly end.
+//!
+//! Three stages run on every CPU: handshakes, encryption, decryption. Encryption and decryption
+//! take batches from a ring that all CPUs share and hand them to the one place per peer that keeps
+//! the order: its transmit work, or one of the device's NAPI instances.
+//!
+//! [`Resources`] is published to the data path under RCU. Taking it away and waiting for readers
+//! stops all new work; then its `Drop` lets what is under way run to its end, in the order in which
+//! packets flow. So no batch is ever left in a queue that nobody serves.
+
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
+
+use wgk::{
+    cpu,
+    hashtable::{
+        IndexTable,
+        PubkeyTable, //
+    },
+    netdevice::NetDevice,
+    rcu::RcuArc,
+    workqueue::{
+        WorkQueue,
+        WqFlags, //
+    }, //
+};
+
+use crate::{
+    napis::NapiSet,
+    peer::{
+        Peer,
+        WORK_TRANSMIT, //
+    },
+    queueing::{
+        Handler,
+        MessageQueue,
+        Stage,
+        Task, //
+    },
+    session::Session, //
+};
+
+/// Everything of a device that needs process context to end.
+pub(crate) struct Resources {
+    /// By public key: peers.
+    pub(crate) public_keys: Pin<KBox<PubkeyTable<Peer>>>,
+    /// By our index: sessions, pending and established.
+    pub(crate) indices: Pin<KBox<IndexTable<Session>>>,
+    /// Handshake messages that were received.
+    pub(crate) handshake: MessageQueue,
+    /// Batches on their way out.
+    pub(crate) encrypt: Stage<Session>,
+    /// Batches on their way in.
+    pub(crate) decrypt: Stage<Session>,
+    /// Who delivers what is decrypted.
+    pub(crate) napis: Arc<NapiSet<Peer>>,
+    handshake_receive_wq: Arc<WorkQueue>,
+    /// For handshakes that we begin, and for what else sleeps.
+    pub(crate) handshake_send_wq: WorkQueue,
+    crypt_wq: Arc<WorkQueue>,
+}
+
+/// What the stages do.
+pub(crate) trait Tasks {
+    /// The work of handshakes.
+    fn handshake(&self) -> Result<KBox<dyn Handler>>;
+
+    /// The work of encryption; what is done is sent by workers of `crypt_wq`.
+    fn encrypt(&self, crypt_wq: &Arc<WorkQueue>) -> Result<KBox<dyn Task<Session>>>;
+
+    /// The work of decryption; what is done is delivered by `napis`.
+    fn decrypt(&self, napis: &Arc<NapiSet<Peer>>) -> Result<KBox<dyn Task<Session>>>;
+}
+
+impl Resources {
+    /// Makes the queues and workers of a device, whose interface `dev` is about to be registered.
+    /// May sleep.
+    pub(crate) fn new(dev: &NetDevice, tasks: &impl Tasks) -> Result<KBox<Self>> {
+        let name = dev.name();
+        let handshake_receive_wq = Arc::new(
+            WorkQueue::alloc(
+                fmt!("wg-kex-{name}"),
+                WqFlags::CPU_INTENSIVE | WqFlags::FREEZABLE | WqFlags::PERCPU,
+                0,
+            )?,
+            GFP_KERNEL,
+        )?;
+        let handshake_send_wq = WorkQueue::alloc(
+            fmt!("wg-kex-{name}"),
+            WqFlags::UNBOUND | WqFlags::FREEZABLE,
+            0,
+        )?;
+        let crypt_wq = Arc::new(
+            WorkQueue::alloc(
+                fmt!("wg-crypt-{name}"),
+                WqFlags::CPU_INTENSIVE | WqFlags::MEM_RECLAIM | WqFlags::PERCPU,
+                0,
+            )?,
+            GFP_KERNEL,
+        )?;
+        let napis = Arc::new(NapiSet::new(dev)?, GFP_KERNEL)?;
+        Ok(KBox::new(
+            Self {
+                public_keys: KBox::pin_init(PubkeyTable::new(), GFP_KERNEL)?,
+                indices: KBox::pin_init(IndexTable::new(), GFP_KERNEL)?,
+                handshake: MessageQueue::new(handshake_receive_wq.clone(), tasks.handshake()?)?,
+                encrypt: Stage::new(crypt_wq.clone(), tasks.encrypt(&crypt_wq)?)?,
+                decrypt: Stage::new(crypt_wq.clone(), tasks.decrypt(&napis)?)?,
+                napis,
+                handshake_receive_wq,
+                handshake_send_wq,
+                crypt_wq,
+            },
+            GFP_KERNEL,
+        )?)
+    }
+
+    /// Has the peer's transmit work look at the head of its queue. Any context.
+    pub(crate) fn wake_transmit(&self, peer: &RcuArc<Peer>) {
+        wake_transmit(&self.crypt_wq, peer);
+    }
+}
+
+/// Has the peer's transmit work look at the head of its queue, in a worker of `crypt_wq`. Any
+/// context.
+pub(crate) fn wake_transmit(crypt_wq: &WorkQueue, peer: &RcuArc<Peer>) {
+    let cpu = cpu::choose_online(&peer.tx_cpu, peer.id);
+    crypt_wq.enqueue_on::<_, WORK_TRANSMIT>(cpu, peer.clone());
+}
+
+impl Drop for Resources {
+    fn drop(&mut self) {
+        // No new work arrives: the data path does not see these queues any more. Handshakes first,
+        // they can no longer start anything; then encryption and decryption; then, flushed again,
+        // the transmit works that those scheduled. The NAPI instances go with the last reference
+        // to them, after their polls have emptied their lists.
+        self.handshake.purge();
+        self.handshake_receive_wq.flush();
+        self.handshake_send_wq.flush();
+        self.crypt_wq.flush();
+        self.crypt_wq.flush();
+    }
+}
