@@ -20,7 +20,6 @@ use core::sync::atomic::{
 use kernel::{
     new_mutex,
     prelude::*,
-    rbtree::RBTree,
     sync::Mutex, //
 };
 
@@ -58,57 +57,14 @@ use crate::{
     drops::Drops,
     noise::StaticIdentity,
     peer::Peer,
+    peerlist::PeerList,
     resources::Resources, //
 };
 
-/// Peers of a device in the order in which they were added.
-#[derive(Default)]
-pub(crate) struct Peers {
-    tree: RBTree<u64, RcuArc<Peer>>,
-    len: usize,
-}
-
-impl Peers {
-    /// How many there are.
-    pub(crate) fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Adds `peer` at the end. `ENOMEM` without memory.
-    pub(crate) fn add(&mut self, peer: RcuArc<Peer>) -> Result {
-        self.tree.try_create_and_insert(peer.id, peer, GFP_KERNEL)?;
-        self.len += 1;
-        Ok(())
-    }
-
-    /// Takes the peer with number `id` out.
-    pub(crate) fn remove(&mut self, id: u64) {
-        if self.tree.remove(&id).is_some() {
-            self.len -= 1;
-        }
-    }
-
-    /// Whether the peer with number `id` is there.
-    pub(crate) fn contains(&self, id: u64) -> bool {
-        self.tree.get(&id).is_some()
-    }
-
-    /// All of them.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &RcuArc<Peer>> {
-        self.tree.values()
-    }
-
-    /// What `f` returns for the first one whose number is above `id`.
-    pub(crate) fn with_next<R>(&self, id: u64, f: impl FnOnce(&RcuArc<Peer>) -> R) -> Option<R> {
-        let cursor = self.tree.cursor_lower_bound(&(id + 1))?;
-        Some(f(cursor.current().1))
-    }
-}
-
 /// What the device lock protects: the configuration.
 pub(crate) struct Config {
-    /// The device's peers.
-    pub(crate) peers: Peers,
+    /// The device's peers, in the order in which they were added.
+    pub(crate) peers: PeerList<RcuArc<Peer>>,
     /// The right to change the trie of allowed IPs.
     pub(crate) prefixes: allowedips::Writer<Peer>,
     /// Counts changes by netlink, so that a dump in parts can tell that it is not of one moment.
@@ -172,7 +128,7 @@ impl Device {
                 sockets: RcuSyncCell::new(None),
                 resources: RcuSyncCell::new(None),
                 config <- new_mutex!(Config {
-                    peers: Peers::default(),
+                    peers: PeerList::default(),
                     prefixes,
                     generation: 1,
                     identity_generation: 0,

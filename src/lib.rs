@@ -15,6 +15,7 @@ pub mod keypairs;
 pub mod load;
 pub mod messages;
 pub mod noise;
+pub mod peerlist;
 pub mod ratelimiter;
 pub mod replay;
 pub mod timers;

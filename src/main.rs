@@ -38,6 +38,7 @@ mod napis;
 mod netlink;
 mod noise;
 mod peer;
+mod peerlist;
 mod peerlookup;
 mod queueing;
 mod ratelimiter;

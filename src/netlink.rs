@@ -180,7 +180,7 @@ impl DumpOp for GetDevice {
         // Where the last part ended there is no peer any more: the sequence number tells userspace
         // that the dump is torn, so there's no use in finding the right place.
         let gone = state.last_peer.is_some_and(|id| !config.peers.contains(id));
-        if gone || config.peers.len() == 0 {
+        if gone || config.peers.is_empty() {
             msg.nest_cancel(nest);
             msg.end();
             return Ok(DumpStatus::Done);
@@ -188,17 +188,15 @@ impl DumpOp for GetDevice {
         let mut progress = false;
         loop {
             let before = state.next_prefix;
-            let put = config
-                .peers
-                .with_next(state.last_peer.unwrap_or(0), |peer| {
-                    put_peer(&device, &config, peer, state, msg)?;
+            let Some(peer) = config.peers.next_after(state.last_peer.unwrap_or(0)) else {
+                break;
+            };
+            match put_peer(&device, &config, peer, state, msg) {
+                Ok(()) => {
                     state.last_peer = Some(peer.id);
-                    Ok::<(), NoSpace>(())
-                });
-            match put {
-                None => break,
-                Some(Ok(())) => progress = true,
-                Some(Err(NoSpace)) => {
+                    progress = true;
+                }
+                Err(NoSpace) => {
                     progress |= state.next_prefix != before;
                     msg.nest_end(nest);
                     msg.end();

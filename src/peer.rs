@@ -265,7 +265,11 @@ impl Peer {
         // Said now, as the destruction of one that could not be added will be said, too.
         wgk::object_debug!("{}: Peer {} created\n", device.name(), id);
         peer.reset_last_sent_handshake();
-        config.peers.add(peer.clone())?;
+        // Numbers are drawn under the locks of different devices, so they increase in each one.
+        config
+            .peers
+            .add(id, peer.clone(), GFP_KERNEL)?
+            .ok_or(EEXIST)?;
         if let Err(e) = device.add_public_key(peer.clone()) {
             config.peers.remove(id);
             return Err(e);
