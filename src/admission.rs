@@ -67,8 +67,8 @@ impl Admission {
     /// Of a device without identity, which nobody is admitted to.
     pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
-            cookies <- new_rwsem!(Checker::new()),
-            rate_limiter <- new_mutex!(None),
+            cookies <- new_rwsem!(Checker::new(), "Admission::cookies"),
+            rate_limiter <- new_mutex!(None, "Admission::rate_limiter"),
             load: Load::new(),
         })
     }

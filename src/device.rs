@@ -82,8 +82,7 @@ impl Config {
 
 /// One WireGuard device.
 ///
-/// Locks, in the order in which they nest: RTNL → `config` → `identity` → a peer's `handshake` →
-/// the spin locks. Documentation/architecture has the whole picture.
+/// Its locks, and how they nest, are in the table of Documentation/architecture.md.
 #[pin_data]
 pub(crate) struct Device {
     /// The interface, while it is registered.
@@ -123,7 +122,7 @@ impl Device {
         RcuArc::pin_init(
             try_pin_init!(Self {
                 dev: NetDevCell::new(),
-                last_name <- new_spinlock_bh!(name),
+                last_name <- new_spinlock_bh!(name, "Device::last_name"),
                 creating_net: WeakNet::new(net)?,
                 sockets: RcuSyncCell::new(None),
                 resources: RcuSyncCell::new(None),
@@ -132,8 +131,8 @@ impl Device {
                     prefixes,
                     generation: 1,
                     identity_generation: 0,
-                }),
-                identity <- new_rwsem!(None),
+                }, "Device::config"),
+                identity <- new_rwsem!(None, "Device::identity"),
                 admission <- Admission::new(),
                 allowed_ips,
                 fwmark: AtomicU32::new(0),

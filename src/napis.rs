@@ -107,7 +107,7 @@ impl<R: Receiver> NapiSet<R> {
             let ctx = Arc::pin_init(
                 try_pin_init!(RxContext {
                     scheduled: SchedList::new(),
-                    taken <- new_spinlock_bh!(SchedQueue::new()),
+                    taken <- new_spinlock_bh!(SchedQueue::new(), "RxContext::taken"),
                 }? Error),
                 GFP_KERNEL,
             )?;

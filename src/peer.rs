@@ -6,8 +6,7 @@
 //! what is under way then finishes by itself and the last reference frees the peer after a grace
 //! period. Nothing waits for that, so removing a peer costs no synchronous grace period.
 //!
-//! Locks of a peer, in the order in which they nest: `handshake` (mutex) → `rotation` → `timers`,
-//! with `path` and `staged` taken alone. All but the mutex are taken with bottom halves off.
+//! Its locks, and how they nest, are in the table of Documentation/architecture.md.
 
 use core::{
     mem,
@@ -231,27 +230,27 @@ impl Peer {
                 handshake <- new_mutex!(HandshakeState {
                     noise: Handshake::new(public_key, preshared_key),
                     pending: None,
-                }),
-                rotation <- new_spinlock_bh!(Rotation::default()),
+                }, "Peer::handshake"),
+                rotation <- new_spinlock_bh!(Rotation::default(), "Peer::rotation"),
                 keypairs: Keypairs::new(),
                 path <- new_rwlock_bh!(Path {
                     endpoint: Endpoint::None,
                     cache,
-                }),
+                }, "Peer::path"),
                 has_endpoint: AtomicBool::new(false),
                 timer_state <- new_spinlock_bh!(TimerState {
                     timers: Timers::new(device.is_up()),
                     last_handshake: RealTime::default(),
-                }),
+                }, "Peer::timer_state"),
                 timer <- new_timer!(),
-                staged <- new_spinlock_bh!(SkbList::new()),
+                staged <- new_spinlock_bh!(SkbList::new(), "Peer::staged"),
                 tx <- OrderQueue::new(),
                 rx <- OrderQueue::new(),
                 handshake_work <- new_work!("wireguard::handshake"),
                 transmit_work <- new_work!("wireguard::transmit"),
                 clear_work <- new_work!("wireguard::clear"),
                 sched <- SchedNode::new(),
-                cookie <- new_mutex!(PeerCookie::new()),
+                cookie <- new_mutex!(PeerCookie::new(), "Peer::cookie"),
                 last_sent_handshake_ns: AtomicU64::new(0),
                 rx_bytes: AtomicU64::new(0),
                 tx_bytes: AtomicU64::new(0),

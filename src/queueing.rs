@@ -186,7 +186,7 @@ impl MessageQueue {
     pub(crate) fn new(queue: Arc<WorkQueue>, handler: KBox<dyn Handler>) -> Result<Self> {
         let messages = Arc::pin_init(
             try_pin_init!(Messages {
-                queue <- new_spinlock_bh!(SkbList::new()),
+                queue <- new_spinlock_bh!(SkbList::new(), "Messages::queue"),
                 len: AtomicU32::new(0),
                 handler,
             }? Error),

@@ -106,7 +106,7 @@ impl Session {
                 sending_counter: AtomicU64::new(0),
                 sending_valid: AtomicBool::new(true),
                 receiving_valid: AtomicBool::new(true),
-                replay <- new_spinlock_bh!(ReplayWindow::new()),
+                replay <- new_spinlock_bh!(ReplayWindow::new(), "Session::replay"),
             }? Error),
             GFP_KERNEL,
         )

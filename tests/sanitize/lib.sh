@@ -68,6 +68,18 @@ lockdep_on() {
 	fi
 }
 
+# lock_order: a check that locks nest as the table says; before the module goes, and its classes.
+lock_order() {
+	local out status=0
+	out=$(python3 "$(dirname "${BASH_SOURCE[0]}")/locks.py") || status=$?
+	case $out in
+	*"not ok - "*) failed=$((failed + 1)) ;;
+	*"ok - "*) passed=$((passed + 1)) ;;
+	esac
+	printf '%s\n' "$out"
+	return "$status"
+}
+
 # epilogue: leaks with the module loaded and without, and what else tells.
 epilogue() {
 	local ns
@@ -75,6 +87,8 @@ epilogue() {
 	sleep 1
 	[[ -e $leaks || ! -e /tmp/owners ]] || owners compare /tmp/owners
 	leaks_none "no leak with the module loaded"
+	# shellcheck disable=SC2154
+	[[ $driver != ours ]] || lock_order
 	# shellcheck disable=SC2154
 	check "the module can be unloaded" driver_unload "$driver"
 	leaks_none "no leak after it is unloaded"
