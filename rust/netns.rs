@@ -17,6 +17,7 @@
 
 use crate::{
     bindings,
+    dst_cache::CacheList,
     rtnl::Rtnl, //
 };
 use core::{
@@ -39,10 +40,6 @@ use kernel::{
     sync::{
         rcu,
         Arc, //
-    },
-    time::{
-        delay::fsleep,
-        Delta, //
     },
     types::Opaque, //
 };
@@ -169,12 +166,28 @@ impl Drop for NetRef {
 /// - `ops_undo_list()` waits for a grace period between the `pre_exit` hooks and all that follows,
 ///   in particular what frees the namespace.
 ///
-/// `holds` is the number of [`Hold`]s.
+/// There is one for a namespace, so that the addresses of two tokens tell whether they are of the
+/// same.
+#[pin_data]
 struct Token {
     net: AtomicPtr<bindings::net>,
     /// Address of the namespace until it is gone; just a number.
     id: AtomicUsize,
-    holds: AtomicUsize,
+    #[pin]
+    caches: CacheList,
+}
+
+impl Token {
+    fn new(ptr: *mut bindings::net) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                net: AtomicPtr::new(ptr),
+                id: AtomicUsize::new(ptr as usize),
+                caches <- CacheList::new(),
+            }),
+            GFP_KERNEL,
+        )
+    }
 }
 
 /// All tokens, and whether there may be any.
@@ -228,14 +241,7 @@ impl WeakNet {
             }
             // INVARIANT: The hooks are registered and won't be unregistered before `active` is
             // false, for which the mutex is needed; we hold a user's reference.
-            let token = Arc::new(
-                Token {
-                    net: AtomicPtr::new(net.as_ptr()),
-                    id: AtomicUsize::new(net.as_ptr() as usize),
-                    holds: AtomicUsize::new(0),
-                },
-                GFP_KERNEL,
-            )?;
+            let token = Token::new(net.as_ptr())?;
             tokens.list.push(token.clone(), GFP_KERNEL)?;
             Ok(Self(token))
         })
@@ -272,89 +278,24 @@ impl WeakNet {
         with_tokens(|_| self.is(net).then(f))
     }
 
-    /// Counts something that teardown is to wait for; `None` if the namespace is going already.
-    ///
-    /// To be called in a read-side critical section, to which what is counted must be confined
-    /// until it is told that it may be (teardown waits for a grace period before it looks).
+    /// Whether the namespace is not going yet. In a read-side critical section in which this was
+    /// true, the namespace, its routes, and what its exit hook takes away are there to the end.
     #[inline]
-    pub(crate) fn hold(&self) -> Option<Hold> {
-        if self.0.net.load(Ordering::Relaxed).is_null() {
-            return None;
-        }
-        self.0.holds.fetch_add(1, Ordering::Relaxed);
-        // INVARIANT: Counted just now.
-        Some(Hold(self.0.clone()))
+    pub(crate) fn is_alive(&self) -> bool {
+        !self.0.net.load(Ordering::Relaxed).is_null()
     }
 
-    /// Whether `hold` is one of this namespace, and that is not going.
+    /// Whether both remember the same namespace. Any context.
     #[inline]
-    pub(crate) fn is_held_by(&self, hold: NonNull<c_void>) -> bool {
-        ptr::eq(Arc::as_ptr(&self.0).cast(), hold.as_ptr())
-            && !self.0.net.load(Ordering::Relaxed).is_null()
+    pub(crate) fn same(&self, other: &Self) -> bool {
+        ptr::eq(&raw const *self.0, &raw const *other.0)
+    }
+
+    /// The route caches of the namespace.
+    pub(crate) fn caches(&self) -> &CacheList {
+        &self.0.caches
     }
 }
-
-/// Something that a namespace's teardown waits for.
-///
-/// It keeps teardown in [`Hooks::exit_rtnl`] until it is dropped, so the owner must see to it that
-/// this happens when [`PernetHandler::exit_rtnl`] asks for it.
-///
-/// # Invariants
-///
-/// Counted by the token's `holds`.
-pub(crate) struct Hold(Arc<Token>);
-
-impl Hold {
-    /// As a pointer, that owns it; equal for all of one namespace.
-    #[inline]
-    pub(crate) fn into_raw(self) -> NonNull<c_void> {
-        let this = core::mem::ManuallyDrop::new(self);
-        // SAFETY: Read once, for `this` is not dropped.
-        let token = Arc::into_raw(unsafe { ptr::read(&this.0) });
-        // SAFETY: Never null.
-        unsafe { NonNull::new_unchecked(token.cast_mut().cast()) }
-    }
-
-    /// # Safety
-    ///
-    /// `ptr` must come from `into_raw`, and be turned back only once for each such call.
-    pub(crate) unsafe fn from_raw(ptr: NonNull<c_void>) -> Self {
-        // INVARIANT: By the safety requirements.
-        // SAFETY: As above.
-        Self(unsafe { Arc::from_raw(ptr.as_ptr().cast_const().cast()) })
-    }
-}
-
-impl Drop for Hold {
-    fn drop(&mut self) {
-        // ORDERING: Release: pairs with the acquire in `wait_for_holds`; what was held is given
-        // back.
-        self.0.holds.fetch_sub(1, Ordering::Release);
-    }
-}
-
-impl Token {
-    /// Waits until nothing is held any more. What the handler has let go is, or will be with the
-    /// next RCU callbacks; what it has not is a bug, and to wait for it is better than a namespace
-    /// that is freed under it.
-    fn wait_for_holds(&self) {
-        let mut rounds = 0u32;
-        while self.holds.load(Ordering::Acquire) != 0 {
-            // SAFETY: An FFI call without requirements other than the context.
-            unsafe { kernel::bindings::rcu_barrier() };
-            if rounds % HOLD_WARN_ROUNDS == HOLD_WARN_ROUNDS - 1 {
-                pr_warn!("a network namespace waits for its routes to be given back\n");
-            }
-            rounds = rounds.wrapping_add(1);
-            fsleep(Delta::from_millis(HOLD_WAIT_MS));
-        }
-    }
-}
-
-/// Milliseconds between two looks at what is still held.
-const HOLD_WAIT_MS: i64 = 10;
-/// After how many of them the log says so.
-const HOLD_WARN_ROUNDS: u32 = 1000;
 
 /// What a module does when a network namespace goes.
 pub trait PernetHandler: 'static {
@@ -362,8 +303,8 @@ pub trait PernetHandler: 'static {
     /// registration is dropped. The devices in it are still there.
     ///
     /// At this time [`WeakNet::get`] returns nothing for the namespace, and [`WeakNet::is`] still
-    /// recognises it. What holds routes of it must give them back
-    /// ([`DstCache`](crate::dst_cache::DstCache)); the namespace waits for that.
+    /// recognises it. Route caches ([`DstCache`](crate::dst_cache::DstCache)) need no care: those of
+    /// the namespace take nothing in any more, and are emptied when this has returned.
     fn exit_rtnl(rtnl: &Rtnl, net: &Net);
 }
 
@@ -395,13 +336,13 @@ impl<H: PernetHandler> Hooks<H> {
         let rtnl = unsafe { Rtnl::assume_held() };
         // SAFETY: A namespace is freed after its exit hooks have returned.
         H::exit_rtnl(&rtnl, unsafe { Net::from_raw(net) });
-        // After `pre_exit` and the grace period that followed nothing new is held.
         let token = with_tokens(|tokens| {
             let this = |t: &&Arc<Token>| t.id.load(Ordering::Relaxed) == net as usize;
             tokens.list.iter().find(this).cloned()
         });
         if let Some(token) = token {
-            token.wait_for_holds();
+            // SAFETY: `pre_exit` has cleared it, and a grace period has followed.
+            unsafe { token.caches.empty() };
         }
         with_tokens(|tokens| {
             tokens.list.retain(|token| {

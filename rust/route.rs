@@ -26,6 +26,8 @@ use kernel::{
 };
 
 const IPPROTO_UDP: u8 = 17;
+const AF_INET: u16 = 2;
+const AF_INET6: u16 = 10;
 
 /// A counted reference to a route.
 ///
@@ -46,6 +48,14 @@ impl Route {
     fn ifindex(&self) -> i32 {
         // SAFETY: Valid by the type invariants.
         unsafe { bindings::dst_ifindex(self.0.as_ptr()) }
+    }
+
+    /// Whether it is one for packets of the family. The caller of a cache may have changed between
+    /// families, and each sends by a route's own functions, which go by what they expect.
+    #[inline]
+    fn is_of(&self, family: u16) -> bool {
+        // SAFETY: Valid by the type invariants; its operations stay as long as it does.
+        unsafe { (*(*self.0.as_ptr()).ops).family == family }
     }
 
     pub(crate) fn as_ptr(&self) -> *mut bindings::dst_entry {
@@ -146,9 +156,11 @@ impl Flow4 {
         // SAFETY: The socket and the context by the requirement, the cache by its type. Each route
         // that is returned comes with a reference.
         unsafe {
-            if let Some(cache) = cache {
-                let cached = bindings::route4_cached(cache.as_ptr().as_ptr(), &mut self.fl.saddr);
-                if let Some(route) = Route::from_raw(cached) {
+            if let Some(routes) = cache.and_then(|cache| cache.of(net)) {
+                let mut saddr = self.fl.saddr;
+                let cached = bindings::route4_cached(routes.as_ptr(), &mut saddr);
+                if let Some(route) = Route::from_raw(cached).filter(|r| r.is_of(AF_INET)) {
+                    self.fl.saddr = saddr;
                     return Ok(route);
                 }
             }
@@ -167,8 +179,8 @@ impl Flow4 {
                 route = self.lookup(sk);
             }
             let route = route?;
-            if let Some(cache) = cache.filter(|c| c.belongs_to(net)) {
-                bindings::route4_cache(cache.as_ptr().as_ptr(), route.as_ptr(), self.fl.saddr);
+            if let Some(routes) = cache.and_then(|cache| cache.fill(net)) {
+                bindings::route4_cache(routes.as_ptr(), route.as_ptr(), self.fl.saddr);
             }
             Ok(route)
         }
@@ -222,9 +234,11 @@ impl Flow6 {
         // SAFETY: The socket and the context by the requirement, the cache by its type. Each route
         // that is returned comes with a reference.
         unsafe {
-            if let Some(cache) = cache {
-                let cached = bindings::route6_cached(cache.as_ptr().as_ptr(), &mut self.fl.saddr);
-                if let Some(route) = Route::from_raw(cached) {
+            if let Some(routes) = cache.and_then(|cache| cache.of(net)) {
+                let mut saddr = self.fl.saddr;
+                let cached = bindings::route6_cached(routes.as_ptr(), &mut saddr);
+                if let Some(route) = Route::from_raw(cached).filter(|r| r.is_of(AF_INET6)) {
+                    self.fl.saddr = saddr;
                     return Ok(route);
                 }
             }
@@ -237,8 +251,8 @@ impl Flow6 {
                 }
             }
             let route = Route::from_raw(from_err_ptr(bindings::route6(sk, fl))?).ok_or(EINVAL)?;
-            if let Some(cache) = cache.filter(|c| c.belongs_to(net)) {
-                bindings::route6_cache(cache.as_ptr().as_ptr(), route.as_ptr(), &self.fl.saddr);
+            if let Some(routes) = cache.and_then(|cache| cache.fill(net)) {
+                bindings::route6_cache(routes.as_ptr(), route.as_ptr(), &self.fl.saddr);
             }
             Ok(route)
         }

@@ -211,7 +211,6 @@ impl PernetHandler for WireGuard {
             drop(guard);
             let config = device.config.lock();
             socket::close(device);
-            // A cached route holds its namespace.
             config.peers.iter().for_each(|p| p.clear_endpoint_source());
         });
     }

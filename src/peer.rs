@@ -221,7 +221,6 @@ impl Peer {
             return Err(ENOMEM);
         }
         let id = PEER_COUNTER.fetch_add(1, Relaxed) + 1;
-        let cache = DstCache::new(GFP_KERNEL)?;
         let peer = RcuArc::pin_init(
             try_pin_init!(Self {
                 id,
@@ -235,7 +234,7 @@ impl Peer {
                 keypairs: Keypairs::new(),
                 path <- new_rwlock_bh!(Path {
                     endpoint: Endpoint::None,
-                    cache,
+                    cache: DstCache::new(),
                 }, "Peer::path"),
                 has_endpoint: AtomicBool::new(false),
                 timer_state <- new_spinlock_bh!(TimerState {
@@ -532,6 +531,8 @@ pub(crate) fn unlink(peer: &RcuArc<Peer>) {
     peer.clear_handshake();
     peer.clear_keypairs();
     peer.purge_staged();
+    // What is under way may take long to end, and needs no route of its own for that.
+    peer.path.write().cache.close();
 }
 
 /// Removes one peer. Process context, device lock held. Costs no grace period.

@@ -1,0 +1,94 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# usage (in the guest, two CPUs): tests/smoke/held-peer.sh
+#
+# A removed peer that something still holds, here a work item whose CPU never
+# gets to it, with a route of a namespace in its cache: the namespace goes all
+# the same, and nobody waits for RTNL meanwhile.
+set -uo pipefail
+. "$(dirname "$0")/lib.sh"
+
+param=/sys/module/wireguard_rs/parameters/debug_objects
+fair=/sys/kernel/debug/sched/fair_server/cpu1/runtime
+rt=/proc/sys/kernel/sched_rt_runtime_us
+hog=
+cleanup() {
+	[[ ! $hog ]] || kill "$hog" 2>/dev/null
+	[[ ! ${rt_was-} ]] || echo "$rt_was" >$rt
+	[[ ! ${fair_was-} ]] || echo "$fair_was" >$fair
+	echo "${param_was:-N}" >$param
+	ip netns del other 2>/dev/null
+	namespaces_down
+}
+trap cleanup EXIT
+
+# lines PATTERN: how often the driver said so since this script began.
+lines() { dmesg | sed -n '/held-peer: begins/,$p' | grep -cE "$1"; }
+destroyed() { lines 'wg0: Peer [0-9]+ .* destroyed'; }
+has_destroyed() { (($(destroyed) >= $1)); }
+said() { (($(lines "$1"))); }
+
+# two_tunnels: an interface of "left" that lives in "other", with a peer in each
+# of two interfaces of "right". Their numbers follow each other, so one of them
+# has its packets sent by CPU 0, and one by CPU 1.
+two_tunnels() {
+	local key n
+	key=$(wg genkey)
+	ip netns add other
+	ip -n left link add wg0 type wireguard && ip -n left link set wg0 netns other || return
+	ip netns exec other wg set wg0 listen-port 51820 private-key <(echo "$key") || return
+	for n in 0 1; do
+		private[$n]=$(wg genkey)
+		public[$n]=$(wg pubkey <<<"${private[$n]}")
+		ip -n right link add "wg$n" type wireguard
+		ip netns exec right wg set "wg$n" listen-port $((51821 + n)) private-key <(echo "${private[$n]}") \
+			peer "$(wg pubkey <<<"$key")" allowed-ips "192.168.$((77 + n)).1" || return
+		ip netns exec other wg set wg0 peer "${public[$n]}" endpoint "10.0.0.2:$((51821 + n))" \
+			allowed-ips "192.168.$((77 + n)).2" || return
+		ip -n right addr add "192.168.$((77 + n)).2/24" dev "wg$n"
+		ip -n right link set "wg$n" up
+		ip -n other addr add "192.168.$((77 + n)).1/24" dev wg0
+	done
+	ip -n other link set wg0 up
+}
+pings() { ip netns exec other ping -q -i 0.1 -c "$2" -W "$3" "192.168.$((77 + $1)).2"; }
+
+param_was=$(<$param)
+echo 1 >$param
+echo "held-peer: begins" >/dev/kmsg
+namespaces_up
+check "an interface of a namespace that lives in another" two_tunnels
+check "the first pings to one peer" pings 0 10 10
+check "the first pings to the other" pings 1 10 10
+
+# From here on nothing but this runs on CPU 1: no ceiling for real-time tasks.
+rt_was=$(<$rt)
+echo -1 >$rt
+if [[ -e $fair ]]; then
+	fair_was=$(<$fair)
+	echo 0 >$fair
+fi
+taskset -pc 0 $$ >/dev/null
+taskset -c 1 chrt -f 50 bash -c 'while :; do :; done' &
+hog=$!
+running() { [[ $(ps -o cls= -p "$hog" | tr -d ' ') == FF ]]; }
+check "a CPU is kept from its work" wait_for 20 running
+pings 0 5 1 >/dev/null
+pings 1 5 1 >/dev/null
+for n in 0 1; do
+	check "peer $n is removed" timeout 30 ip netns exec other wg set wg0 peer "${public[$n]}" remove
+done
+check "one of them is destroyed" wait_for 30 has_destroyed 1
+check "the namespace is given up" timeout 30 ip netns del left
+check "its exit hook is called" wait_for 60 said 'wg0: Creating namespace exiting'
+check "RTNL is free" timeout 30 ip link add held0 type dummy
+check "and once more" timeout 30 ip link del held0
+check "the other peer is still held" test "$(destroyed)" -eq 1
+
+kill "$hog" && wait "$hog" 2>/dev/null
+hog=
+check "the other peer is destroyed, too" wait_for 60 has_destroyed 2
+check "RTNL is free" timeout 60 ip link add held0 type dummy
+check "and once more" timeout 60 ip link del held0
+verdict
