@@ -14,6 +14,7 @@
 #include <net/dst_cache.h>
 #include <net/ip_tunnels.h>
 #include <net/rtnetlink.h>
+#include <net/tcp.h>
 #include <net/udp_tunnel.h>
 #include <uapi/linux/wireguard.h>
 
@@ -37,6 +38,7 @@ enum {
 
 /* Constants that are casts, which bindgen does not evaluate in a macro. */
 static const unsigned int WGK_GSO_MAX_SIZE = GSO_MAX_SIZE;
+static const unsigned int WGK_MAX_TCP_HEADER = MAX_TCP_HEADER;
 static const netdev_features_t WGK_NETIF_F_HW_CSUM = NETIF_F_HW_CSUM;
 static const netdev_features_t WGK_NETIF_F_RXCSUM = NETIF_F_RXCSUM;
 static const netdev_features_t WGK_NETIF_F_SG = NETIF_F_SG;

@@ -19,11 +19,13 @@ use crate::{
     skbuff::RxPacket, //
 };
 use core::{
+    cell::Cell,
     ffi::c_int,
     marker::{
         PhantomData,
         PhantomPinned, //
     },
+    ptr::NonNull, //
 };
 use kernel::{
     alloc::Flags,
@@ -42,16 +44,42 @@ pub trait NapiPoll: Send + Sync + 'static {
     fn poll(this: &Self, ctx: &NapiContext<'_>, budget: usize) -> usize;
 }
 
+/// What all instances begin with.
+///
+/// # Invariants
+///
+/// `napi` is added to its device and enabled, and the device there, from [`Napi::new`] until `ended`
+/// is set; then it is neither, and scheduling it has no effect. `ended` is used in [`with_napis`].
+#[repr(C)]
+struct Base {
+    napi: Opaque<bindings::napi_struct>,
+    ended: Cell<bool>,
+}
+
+impl Base {
+    /// Ends polling, and takes the instance off its device, if that was not done. Sleeps; returns
+    /// when the poll that was running has.
+    fn end(&self, _: &InNapis) {
+        if !self.ended.replace(true) {
+            // SAFETY: Added and enabled by the type invariants, with its device there. After
+            // `napi_disable` nothing polls.
+            unsafe {
+                bindings::napi_disable(self.napi.get());
+                bindings::napi_del(self.napi.get());
+            }
+        }
+    }
+}
+
 /// What the kernel sees of a [`Napi`].
 ///
 /// # Invariants
 ///
-/// `napi` is registered with its device, which it keeps, and enabled; from the drop of the `Napi`
-/// on, it is neither, and not used. `ctx` is what its owner keeps until then.
+/// `ctx` is there until `base` is ended.
 #[pin_data]
+#[repr(C)]
 struct Instance<C: NapiPoll> {
-    #[pin]
-    napi: Opaque<bindings::napi_struct>,
+    base: Base,
     ctx: *const C,
     #[pin]
     _pin: PhantomPinned,
@@ -59,70 +87,122 @@ struct Instance<C: NapiPoll> {
 
 // SAFETY: The `napi_struct` is made to be scheduled from anywhere; `C` is `Send` and `Sync`.
 unsafe impl<C: NapiPoll> Send for Instance<C> {}
-// SAFETY: As above.
+// SAFETY: As above; `ended` is used under a mutex.
 unsafe impl<C: NapiPoll> Sync for Instance<C> {}
 
 /// Freed by RCU, for lists of the kernel's are read that way.
 impl<C: NapiPoll> RcuObject for Instance<C> {}
 
+/// Evidence that the caller is in [`with_napis`].
+struct InNapis(());
+
+/// Runs `f` under the mutex of adding and ending instances, which it must not take again; may sleep.
+/// Inside RTNL, outside the devices' instance locks.
+fn with_napis<R>(f: impl FnOnce(&InNapis) -> R) -> R {
+    // SAFETY: No requirements; the mutex is a static of the shim.
+    unsafe { bindings::napis_lock() };
+    let ret = f(&InNapis(()));
+    // SAFETY: Locked above, by this thread.
+    unsafe { bindings::napis_unlock() };
+    ret
+}
+
+/// Whether instances may be added to a device.
+pub(crate) struct Gate(Cell<bool>);
+
+// SAFETY: Used in `with_napis` only.
+unsafe impl Sync for Gate {}
+
+impl Gate {
+    /// An open one.
+    pub(crate) const fn new() -> Self {
+        Self(Cell::new(true))
+    }
+}
+
+/// Ends what instances `dev` has, and lets it have no more: for a device that goes. Sleeps, waits for
+/// polls that are running.
+pub(crate) fn end_all(dev: &NetDevice) {
+    with_napis(|napis| {
+        dev.napi_gate().0.set(false);
+        // SAFETY: A valid device, by its type invariants. Its list changes in `with_napis` only.
+        while let Some(napi) = NonNull::new(unsafe { bindings::netdev_first_napi(dev.as_ptr()) }) {
+            // SAFETY: Devices of this crate have no instances but those of `Napi::new`, each of which
+            // begins with a `Base` that begins with this, and which stay until they were ended.
+            unsafe { napi.cast::<Base>().as_ref() }.end(napis);
+        }
+    });
+}
+
 /// A NAPI context of a device.
 ///
-/// Keeps the device; so it must be dropped before the device's unregistration can end, such as in
-/// its `uninit` callback.
+/// Does not keep the device: it ends with it, after the [`uninit`](crate::netdevice::Driver::uninit)
+/// callback at the latest, and what is left can only be dropped.
 ///
-/// Lock order: making and dropping it take the device's instance lock (`netdev_lock()`), under RTNL
-/// or without. Both sleep; the drop waits for a poll that is running, so it must not be waited for
-/// by one.
+/// Lock order: making and dropping it take a mutex of this file and the device's instance lock
+/// (`netdev_lock()`), under RTNL or without. Both sleep; the drop waits for a poll that is running,
+/// so it must not be waited for by one.
 ///
 /// # Invariants
 ///
-/// `instance` is registered and enabled, and polls `ctx`.
+/// `instance` polls what `_ctx` keeps.
 pub struct Napi<C: NapiPoll> {
     instance: RcuArc<Instance<C>>,
     _ctx: Arc<C>,
 }
 
 impl<C: NapiPoll> Napi<C> {
-    /// Adds a NAPI context to `dev`, and enables it.
+    /// Adds a NAPI context to `dev`, and enables it. `ENODEV` if the device is on its way out.
     pub fn new(dev: &NetDevice, ctx: Arc<C>, flags: Flags) -> Result<Self> {
         let ptr = &raw const *ctx;
         let instance = RcuArc::pin_init(
             pin_init!(Instance {
-                napi: Opaque::zeroed(),
+                base: Base {
+                    napi: Opaque::zeroed(),
+                    // INVARIANT: Not added yet.
+                    ended: Cell::new(true),
+                },
                 ctx: ptr,
                 _pin: PhantomPinned,
             }),
             flags,
         )?;
-        // SAFETY: The memory is zeroed, pinned, and lives until a grace period after `drop`, which
-        // undoes this. `poll` is made for what it is part of.
-        unsafe {
-            bindings::napi_add(dev.as_ptr(), instance.napi.get(), Some(poll::<C>));
-            bindings::napi_enable(instance.napi.get());
-        }
-        // INVARIANT: Done just now. `ctx` is kept with it.
+        with_napis(|_| {
+            if !dev.napi_gate().0.get() {
+                return Err(ENODEV);
+            }
+            // SAFETY: The device is valid; before it goes, `end_all` is called for it, which finds
+            // what is added here. The memory is zeroed, pinned, and lives until a grace period after
+            // it was ended. `poll` is made for what it is part of.
+            unsafe {
+                bindings::napi_add(dev.as_ptr(), instance.base.napi.get(), Some(poll::<C>));
+                bindings::napi_enable(instance.base.napi.get());
+            }
+            // INVARIANT: Done just now.
+            instance.base.ended.set(false);
+            Ok(())
+        })?;
+        // INVARIANT: `ctx` is kept with it.
         Ok(Self {
             instance,
             _ctx: ctx,
         })
     }
 
-    /// Has the context polled soon. Any context but hardirq; in process context, at once.
+    /// Has the context polled soon, unless it has ended. Any context but hardirq; in process context,
+    /// at once.
     #[inline]
     pub fn schedule(&self) {
-        // SAFETY: Registered by the type invariants.
-        unsafe { bindings::napi_schedule(self.instance.napi.get()) }
+        // SAFETY: Was added by the type invariants of `Base`. Once ended it counts as scheduled for
+        // ever: nothing happens, and nothing but its own memory is looked at.
+        unsafe { bindings::napi_schedule(self.instance.base.napi.get()) }
     }
 }
 
 impl<C: NapiPoll> Drop for Napi<C> {
     fn drop(&mut self) {
-        // SAFETY: Registered and enabled by the type invariants. After `napi_disable` nothing
-        // polls; the memory stays for a grace period after the last reference, which is ours.
-        unsafe {
-            bindings::napi_disable(self.instance.napi.get());
-            bindings::napi_del(self.instance.napi.get());
-        }
+        // The memory stays for a grace period after the last reference, which is ours.
+        with_napis(|napis| self.instance.base.end(napis));
     }
 }
 
@@ -130,18 +210,25 @@ impl<C: NapiPoll> Drop for Napi<C> {
 ///
 /// # Invariants
 ///
-/// `napi` is being polled by this CPU, for `'a`.
+/// `napi` is being polled by this CPU, for `'a`. If `registered`, then its device has been.
 pub struct NapiContext<'a> {
     napi: *mut bindings::napi_struct,
+    registered: bool,
     _poll: PhantomData<&'a ()>,
 }
 
 impl NapiContext<'_> {
-    /// Hands a packet to the stack, as received by the device; GRO may merge it with others.
+    /// Hands a packet to the stack, as received by the device; GRO may merge it with others. Dropped
+    /// if the device is not registered yet.
     #[inline]
     pub fn gro_receive(&self, packet: RxPacket) {
+        if !self.registered {
+            return;
+        }
         // SAFETY: Being polled by the type invariants; the packet is ours and passes on, and its
-        // headers are what the stack expects. The function gives it the device of the context.
+        // headers are what the stack expects. The function gives it the device of the context. Where
+        // the stack keeps the packet for later, it keeps a reference to that, and a device that has
+        // been registered is not freed before it is given back.
         unsafe { bindings::napi_gro_receive(self.napi, packet.into_inner().into_raw()) }
     }
 }
@@ -150,13 +237,17 @@ impl NapiContext<'_> {
 ///
 /// # Safety
 ///
-/// `napi` must be that of a registered `Instance<C>`, in a poll on this CPU.
+/// `napi` must be that of an `Instance<C>` that has not ended, in a poll on this CPU.
 unsafe extern "C" fn poll<C: NapiPoll>(napi: *mut bindings::napi_struct, budget: c_int) -> c_int {
-    // SAFETY: By the requirement; what is registered is not freed.
-    let instance = unsafe { &*kernel::container_of!(Opaque::cast_from(napi), Instance<C>, napi) };
+    // SAFETY: By the requirement; it begins with this, and what is polled is not freed.
+    let instance = unsafe { &*napi.cast::<Instance<C>>() };
+    // SAFETY: The device is there until the instance has ended, which waits for this poll; it is one
+    // of this crate's, for `Napi::new` takes no others.
+    let dev = unsafe { NetDevice::from_raw((*napi).dev) };
     // INVARIANT: The kernel polls `napi` now, on this CPU.
     let context = NapiContext {
         napi,
+        registered: dev.was_registered(),
         _poll: PhantomData,
     };
     let budget = usize::try_from(budget).unwrap_or(0);

@@ -11,12 +11,16 @@
 //!    step 5;
 //! 3. [`Driver::registered`]: the device can be seen;
 //! 4. any number of times [`Driver::open`], [`Driver::xmit`], [`Driver::stop`];
-//! 5. [`Driver::uninit`]: stop and drain everything; nothing may use the device from here on;
+//! 5. [`Driver::uninit`]: stop and drain everything; nothing may use the device from here on, and
+//!    its NAPI instances end here, whoever has them;
 //! 6. [`Driver::destroyed`]: nobody has a reference to the device any more, and its reference to
 //!    the state is dropped.
 //!
 //! The state does not hold a reference to the device. It embeds a [`NetDevCell`], by which RCU
 //! readers and holders of RTNL find the device as long as it is registered.
+//!
+//! A device that has been registered is a [`RegisteredDevice`]; in steps 2 and 5 it may never have
+//! been, and is just a [`NetDevice`].
 //!
 //! C headers: [`include/linux/netdevice.h`](srctree/include/linux/netdevice.h),
 //! [`include/net/rtnetlink.h`](srctree/include/net/rtnetlink.h)
@@ -24,21 +28,28 @@
 //! Safety review: `Documentation/safety.md#netdevicers`.
 
 mod adapter;
+mod cell;
 mod link;
+mod setup;
 
+pub use cell::NetDevCell;
 pub use link::{
     find_by_index,
     find_by_name,
     for_each_device,
     LinkOps, //
 };
+pub use setup::{
+    Features,
+    Setup, //
+};
 
 use crate::{
     bindings,
     extack::ExtAck,
+    napi,
     netns::Net,
     rcu::{
-        Guard,
         RcuArc,
         RcuObject, //
     },
@@ -47,16 +58,8 @@ use crate::{
 };
 use core::{
     fmt,
-    marker::PhantomData,
     mem::offset_of,
-    ptr::{
-        self,
-        NonNull, //
-    },
-    sync::atomic::{
-        AtomicPtr,
-        Ordering, //
-    },
+    ops::Deref, //
 };
 use kernel::{
     prelude::*,
@@ -139,15 +142,36 @@ pub enum Counter {
     TxAbortedErrors = 7,
 }
 
-/// A borrowed network device.
+/// A borrowed network device, which may be registered or not (yet, or any more).
 ///
 /// # Invariants
 ///
 /// A `&NetDevice` points to a `struct net_device` that is initialised and not freed while the
-/// borrow lasts. It need not be registered (yet, or any more); its per-CPU counters are null if it
-/// isn't and they are not allocated.
+/// borrow lasts. It is one of a [`Driver`] and went through its `setup`, so that its private area
+/// begins with a [`Node`](adapter::Node).
 #[repr(transparent)]
 pub struct NetDevice(Opaque<bindings::net_device>);
+
+/// A borrowed network device that is registered, or was and is not destroyed yet: what it counts in
+/// is there, and before it is freed its references are waited for. All that counts packets of a
+/// device, or tells others of it, asks for one.
+///
+/// # Invariants
+///
+/// Besides those of [`NetDevice`]: the device has been listed. So its per-CPU counters are there,
+/// which `netdev_run_todo()` frees when there are no references left, and before a `&NetDevice` is
+/// void.
+#[repr(transparent)]
+pub struct RegisteredDevice(NetDevice);
+
+impl Deref for RegisteredDevice {
+    type Target = NetDevice;
+
+    #[inline]
+    fn deref(&self) -> &NetDevice {
+        &self.0
+    }
+}
 
 // SAFETY: All methods are fine from any thread, or ask for evidence.
 unsafe impl Sync for NetDevice {}
@@ -166,6 +190,21 @@ impl NetDevice {
     #[inline]
     pub(crate) fn as_ptr(&self) -> *mut bindings::net_device {
         self.0.get()
+    }
+
+    /// Whether the device may have NAPI instances.
+    pub(crate) fn napi_gate(&self) -> &napi::Gate {
+        // SAFETY: By the type invariants the node is there for as long as the device.
+        unsafe { &(*adapter::Node::of(self.as_ptr())).napis }
+    }
+
+    /// Whether it has been registered. Any context.
+    #[inline]
+    pub(crate) fn was_registered(&self) -> bool {
+        // SAFETY: Valid by the type invariants; `READ_ONCE`.
+        let state = unsafe { (&raw const (*self.as_ptr()).reg_state).read_volatile() };
+        // A registration that fails late makes it `NETREG_UNREGISTERED` at once.
+        state == adapter::REG_REGISTERED || state == adapter::REG_UNREGISTERING
     }
 
     /// The name. It can be changed at any time; torn if it is just then.
@@ -210,41 +249,6 @@ impl NetDevice {
         unsafe { Net::from_raw(bindings::dev_net(self.as_ptr())) }
     }
 
-    /// Reports that there is no carrier. Any context.
-    #[inline]
-    pub fn carrier_off(&self) {
-        // SAFETY: Valid by the type invariants.
-        unsafe { bindings::netif_carrier_off(self.as_ptr()) }
-    }
-
-    /// Counts one packet of `len` bytes as received.
-    #[inline]
-    pub fn rx_stats_add(&self, len: usize) {
-        self.rx_stats_add_many(1, len as u64);
-    }
-
-    /// Counts `packets` of `bytes` in total as received. Any context but hardirq.
-    #[inline]
-    pub fn rx_stats_add_many(&self, packets: u64, bytes: u64) {
-        // SAFETY: Valid by the type invariants, the counters as well unless they are null. The
-        // shim keeps bottom halves off while it writes to this CPU's.
-        unsafe { bindings::netdev_rx_add(self.as_ptr(), packets, bytes) }
-    }
-
-    /// Counts `packets` of `bytes` in total as sent. Any context but hardirq.
-    #[inline]
-    pub fn tx_stats_add_many(&self, packets: u64, bytes: u64) {
-        // SAFETY: As above.
-        unsafe { bindings::netdev_tx_add(self.as_ptr(), packets, bytes) }
-    }
-
-    /// Adds `n` to a counter. Any context.
-    #[inline]
-    pub fn count(&self, counter: Counter, n: u64) {
-        // SAFETY: Valid by the type invariants; the counters are atomic.
-        unsafe { bindings::netdev_count(self.as_ptr(), counter as u32, n as c_ulong) }
-    }
-
     /// For tunnels with no link-local neighbours: sends no IPv4 redirects (also the namespace's
     /// default), and makes up no IPv6 link-local address.
     pub fn no_redirects(&self, _rtnl: &Rtnl) {
@@ -264,211 +268,50 @@ impl NetDevice {
     }
 }
 
-/// Offloads, as in `include/linux/netdev_features.h`; combined by `|`.
-#[derive(Clone, Copy)]
-pub struct Features(u64);
-
-impl Features {
-    /// Checksums of any protocol, on the way out (`NETIF_F_HW_CSUM`).
-    pub const HW_CSUM: Self = Self(bindings::WGK_NETIF_F_HW_CSUM);
-    /// Checksums on the way in.
-    pub const RXCSUM: Self = Self(bindings::WGK_NETIF_F_RXCSUM);
-    /// Buffers in several pieces.
-    pub const SG: Self = Self(bindings::WGK_NETIF_F_SG);
-    /// Segments that are still in one buffer.
-    pub const GSO: Self = Self(bindings::WGK_NETIF_F_GSO);
-    /// All kinds of segments that software can make (`NETIF_F_GSO_SOFTWARE`).
-    pub const GSO_SOFTWARE: Self = Self(bindings::WGK_NETIF_F_GSO_SOFTWARE);
-    /// Buffers in high memory.
-    pub const HIGHDMA: Self = Self(bindings::WGK_NETIF_F_HIGHDMA);
-}
-
-impl core::ops::BitOr for Features {
-    type Output = Self;
-
-    fn bitor(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-}
-
-/// Sets the constants of a new device, in [`Driver::setup`].
-///
-/// Always so: counters are per CPU (`NETDEV_PCPU_STAT_TSTATS`), packets are sent without a lock
-/// (`lltx`), and the core frees the device.
-///
-/// # Invariants
-///
-/// `dev` points to a device that is just being allocated and that nobody else sees.
-pub struct Setup<'a> {
-    dev: *mut bindings::net_device,
-    _p: PhantomData<&'a mut bindings::net_device>,
-}
-
-impl Setup<'_> {
+impl RegisteredDevice {
     /// # Safety
     ///
-    /// As the type invariants say.
-    unsafe fn new(dev: *mut bindings::net_device) -> Self {
-        Self {
-            dev,
-            _p: PhantomData,
-        }
-    }
-
-    /// All that a tunnel for IP packets wants which encrypts them: the setters below, with software
-    /// segmentation, no queue, and routes kept for ICMP errors.
-    pub fn tunnel(&mut self, mtu: u32, max_mtu: u32) -> &mut Self {
-        self.ip_tunnel()
-            .mtu(mtu, max_mtu)
-            .features(
-                Features::HW_CSUM
-                    | Features::RXCSUM
-                    | Features::SG
-                    | Features::GSO
-                    | Features::GSO_SOFTWARE
-                    | Features::HIGHDMA,
-            )
-            .no_queue()
-            .keep_dst()
-            .tso_max_size(Self::GSO_MAX_SIZE)
-    }
-
-    /// Packets have no link-layer header and no addresses, and are IPv4 or IPv6 by their first
-    /// byte (`ARPHRD_NONE`, `ip_tunnel_header_ops`); one neighbour, no ARP.
-    pub fn ip_tunnel(&mut self) -> &mut Self {
-        // SAFETY: Ours by the type invariants.
-        unsafe {
-            (*self.dev).header_ops = &raw const bindings::ip_tunnel_header_ops;
-            (*self.dev).hard_header_len = 0;
-            (*self.dev).addr_len = 0;
-            (*self.dev).type_ = bindings::ARPHRD_NONE as c_ushort;
-            (*self.dev).flags =
-                bindings::net_device_flags_IFF_POINTOPOINT | bindings::net_device_flags_IFF_NOARP;
-        }
-        self
-    }
-
-    /// The MTU that the device starts with, and the largest that can be set.
-    pub fn mtu(&mut self, mtu: u32, max: u32) -> &mut Self {
-        // SAFETY: Ours by the type invariants.
-        unsafe {
-            (*self.dev).mtu = mtu;
-            (*self.dev).max_mtu = max;
-        }
-        self
-    }
-
-    /// Room that packets are given before and after what they are.
-    pub fn room(&mut self, head: u16, tail: u16) -> &mut Self {
-        // SAFETY: Ours by the type invariants.
-        unsafe {
-            (*self.dev).needed_headroom = head;
-            (*self.dev).needed_tailroom = tail;
-        }
-        self
-    }
-
-    /// Adds to what the device does, can be told to do, and does for what is encapsulated.
-    pub fn features(&mut self, features: Features) -> &mut Self {
-        // SAFETY: Ours by the type invariants.
-        unsafe {
-            (*self.dev).features |= features.0;
-            (*self.dev).hw_features |= features.0;
-            (*self.dev).hw_enc_features |= features.0;
-        }
-        self
-    }
-
-    /// No queueing discipline unless one is asked for (`IFF_NO_QUEUE`).
-    pub fn no_queue(&mut self) -> &mut Self {
-        // SAFETY: Ours by the type invariants.
-        unsafe { bindings::netdev_set_no_queue(self.dev) };
-        self
-    }
-
-    /// Packets keep their route until the driver drops it (`netif_keep_dst`).
-    pub fn keep_dst(&mut self) -> &mut Self {
-        // SAFETY: Ours by the type invariants.
-        unsafe { bindings::netif_keep_dst(self.dev) };
-        self
-    }
-
-    /// The largest burst of segments in one buffer.
-    pub fn tso_max_size(&mut self, size: u32) -> &mut Self {
-        // SAFETY: Ours by the type invariants.
-        unsafe { bindings::netif_set_tso_max_size(self.dev, size) };
-        self
-    }
-
-    /// `tso_max_size` of all that the core can handle (`GSO_MAX_SIZE`).
-    pub const GSO_MAX_SIZE: u32 = bindings::WGK_GSO_MAX_SIZE;
-}
-
-/// How the state of a device finds the device: null unless that is registered.
-///
-/// # Invariants
-///
-/// If `dev` is not null, then it points to a registered device whose private area names this cell,
-/// and which is freed only when, in this order,
-///
-/// - `ndo_uninit` has been called for it, under RTNL, and has made `dev` null;
-/// - a grace period has passed: `unregister_netdevice_many()` calls `synchronize_net()` between
-///   `ndo_uninit` and `net_set_todo()`, without which the device is not freed;
-/// - RTNL has been released, since `netdev_run_todo()` starts with that.
-///
-/// A registration that fails before the device is listed never gets here: `dev` is set by the
-/// first `ndo_open`, or after the registration, whichever comes first. One that fails later (by a
-/// notifier's veto) is undone by `unregister_netdevice_queue()`, thus as above.
-pub struct NetDevCell {
-    dev: AtomicPtr<bindings::net_device>,
-}
-
-impl NetDevCell {
-    /// An empty cell.
-    pub const fn new() -> Self {
-        Self {
-            dev: AtomicPtr::new(ptr::null_mut()),
-        }
-    }
-
-    /// The device, if it is registered. It stays for the read-side critical section.
+    /// `ptr` must point to a device that meets the type invariants for `'a`.
     #[inline]
-    pub fn get<'g>(&self, _guard: &'g Guard) -> Option<&'g NetDevice> {
-        let dev = NonNull::new(self.dev.load(Ordering::Acquire))?;
-        // SAFETY: By the type invariants it is not freed before a grace period has passed since
-        // `dev` became null, and it was not null within a read-side critical section that lasts
-        // for `'g`.
-        Some(unsafe { NetDevice::from_raw(dev.as_ptr()) })
+    unsafe fn from_raw<'a>(ptr: *mut bindings::net_device) -> &'a Self {
+        // SAFETY: By the safety requirements; it is a transparent wrapper.
+        unsafe { &*ptr.cast() }
     }
 
-    /// The device, if it is registered. It stays for as long as RTNL is held.
+    /// Reports that there is no carrier. Any context.
     #[inline]
-    pub fn get_rtnl<'r>(&self, _rtnl: &'r Rtnl) -> Option<&'r NetDevice> {
-        let dev = NonNull::new(self.dev.load(Ordering::Acquire))?;
-        // SAFETY: By the type invariants it is not freed before RTNL has been released after `dev`
-        // became null; `'r` ends before RTNL is released.
-        Some(unsafe { NetDevice::from_raw(dev.as_ptr()) })
+    pub fn carrier_off(&self) {
+        // SAFETY: Valid by the type invariants. The event that this queues holds a reference, which
+        // is waited for before the device is freed.
+        unsafe { bindings::netif_carrier_off(self.as_ptr()) }
     }
 
-    /// Publishes a device.
-    ///
-    /// # Safety
-    ///
-    /// As the type invariants say.
-    unsafe fn set(&self, dev: *mut bindings::net_device) {
-        // INVARIANT: By the safety requirements.
-        self.dev.store(dev, Ordering::Release);
+    /// Counts one packet of `len` bytes as received.
+    #[inline]
+    pub fn rx_stats_add(&self, len: usize) {
+        self.rx_stats_add_many(1, len as u64);
     }
 
-    fn clear(&self) {
-        // INVARIANT: Null is always fine.
-        self.dev.store(ptr::null_mut(), Ordering::Release);
+    /// Counts `packets` of `bytes` in total as received. Any context but hardirq.
+    #[inline]
+    pub fn rx_stats_add_many(&self, packets: u64, bytes: u64) {
+        // SAFETY: Valid by the type invariants, the counters as well. The shim keeps bottom halves
+        // off while it writes to this CPU's.
+        unsafe { bindings::netdev_rx_add(self.as_ptr(), packets, bytes) }
     }
-}
 
-impl Default for NetDevCell {
-    fn default() -> Self {
-        Self::new()
+    /// Counts `packets` of `bytes` in total as sent. Any context but hardirq.
+    #[inline]
+    pub fn tx_stats_add_many(&self, packets: u64, bytes: u64) {
+        // SAFETY: As above.
+        unsafe { bindings::netdev_tx_add(self.as_ptr(), packets, bytes) }
+    }
+
+    /// Adds `n` to a counter. Any context.
+    #[inline]
+    pub fn count(&self, counter: Counter, n: u64) {
+        // SAFETY: Valid by the type invariants; the counters are atomic.
+        unsafe { bindings::netdev_count(self.as_ptr(), counter as u32, n as c_ulong) }
     }
 }
 
@@ -505,24 +348,25 @@ pub trait Driver: Sized + 'static {
     fn dev_cell(this: &Self::Device) -> &NetDevCell;
 
     /// The device has been registered. Process context.
-    fn registered(_dev: &NetDevice, _this: &RcuArc<Self::Device>) {}
+    fn registered(_dev: &RegisteredDevice, _this: &RcuArc<Self::Device>) {}
 
     /// The device goes up. Process context.
-    fn open(rtnl: &Rtnl, this: &RcuArc<Self::Device>, dev: &NetDevice) -> Result;
+    fn open(rtnl: &Rtnl, this: &RcuArc<Self::Device>, dev: &RegisteredDevice) -> Result;
 
     /// The device goes down, also before it is unregistered. Process context.
-    fn stop(rtnl: &Rtnl, this: &RcuArc<Self::Device>, dev: &NetDevice);
+    fn stop(rtnl: &Rtnl, this: &RcuArc<Self::Device>, dev: &RegisteredDevice);
 
     /// Sends a packet. Softirq or bottom halves disabled; on several CPUs at once.
     ///
     /// The packet is consumed in any case. An error is passed to the sender as it is, as the C
     /// driver does; counting it is up to this function. In rare cases
     /// (`__dev_direct_xmit()` against `ip link del`) still called after `uninit`.
-    fn xmit(this: &Self::Device, dev: &NetDevice, skb: SkBuff) -> Result;
+    fn xmit(this: &Self::Device, dev: &RegisteredDevice, skb: SkBuff) -> Result;
 
     /// Stops and drains everything that the device has going on. Process context, may take long.
     ///
-    /// The device is down, or never was up. When this has returned, its [`NetDevCell`] is emptied.
+    /// The device is down, or never was up, or never was registered. When this has returned, its
+    /// [`NetDevCell`] is emptied, and what is left of its NAPI instances is ended.
     fn uninit(rtnl: &Rtnl, this: &RcuArc<Self::Device>, dev: &NetDevice);
 
     /// The device's reference to the state is dropped next. Process context; the last chance to

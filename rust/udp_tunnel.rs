@@ -18,7 +18,7 @@
 use crate::{
     bindings,
     dst_cache::DstCache,
-    netdevice::NetDevice,
+    netdevice::RegisteredDevice,
     netns::{
         Net,
         WeakNet, //
@@ -229,7 +229,7 @@ pub fn xmit<T: UdpReceiver>(
     pair: &SocketPair<T>,
     mut skb: SkBuff,
     endpoint: &Endpoint,
-    dev: &NetDevice,
+    dev: &RegisteredDevice,
     mark: u32,
     ds: u8,
     cache: Option<&DstCache>,
@@ -247,7 +247,7 @@ pub fn xmit_list<T: UdpReceiver>(
     pair: &SocketPair<T>,
     list: SkbList,
     endpoint: &Endpoint,
-    dev: &NetDevice,
+    dev: &RegisteredDevice,
     mark: u32,
     cache: Option<&DstCache>,
 ) -> Xmit {
@@ -267,7 +267,8 @@ pub fn xmit_list<T: UdpReceiver>(
             let mut flow = Flow4::new(from, to, *src_ifindex, mark);
             let (sk, net) = (pair.v4.sk.as_ptr(), &pair.v4.net);
             // SAFETY: The socket is open while borrowed; `_bh` provides the context. In `xmit`, the
-            // reference to the route is there, and passes on unless `hold`.
+            // reference to the route is there, and passes on unless `hold`; what is sent is counted
+            // by the device, which has counters.
             unsafe {
                 check_net(sk)
                     .and_then(|()| flow.route(sk, net, cache, &mut clear_src))

@@ -16,6 +16,7 @@ use wgk::{
         Driver,
         NetDevCell,
         NetDevice,
+        RegisteredDevice,
         Setup, //
     },
     netns::{
@@ -137,11 +138,11 @@ impl Driver for WireGuard {
         Ok(device)
     }
 
-    fn registered(dev: &NetDevice, _device: &RcuArc<Device>) {
+    fn registered(dev: &RegisteredDevice, _device: &RcuArc<Device>) {
         wgk::object_debug!("{}: Interface created\n", dev.name());
     }
 
-    fn open(rtnl: &Rtnl, device: &RcuArc<Device>, dev: &NetDevice) -> Result {
+    fn open(rtnl: &Rtnl, device: &RcuArc<Device>, dev: &RegisteredDevice) -> Result {
         dev.no_redirects(rtnl);
         let config = device.config.lock();
         socket::init(device, device.listen_port.load(Relaxed))?;
@@ -155,7 +156,7 @@ impl Driver for WireGuard {
         Ok(())
     }
 
-    fn stop(_rtnl: &Rtnl, device: &RcuArc<Device>, _dev: &NetDevice) {
+    fn stop(_rtnl: &Rtnl, device: &RcuArc<Device>, _dev: &RegisteredDevice) {
         {
             let config = device.config.lock();
             device.set_up(&config, false);
@@ -174,7 +175,7 @@ impl Driver for WireGuard {
         socket::close(device);
     }
 
-    fn xmit(device: &Device, dev: &NetDevice, skb: SkBuff) -> Result {
+    fn xmit(device: &Device, dev: &RegisteredDevice, skb: SkBuff) -> Result {
         send::xmit(device, dev, skb)
     }
 

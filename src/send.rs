@@ -19,7 +19,7 @@ use wgk::{
     log::Text,
     netdevice::{
         Counter,
-        NetDevice, //
+        RegisteredDevice, //
     },
     random,
     rcu::{
@@ -73,7 +73,7 @@ pub(crate) use handshake::{
 /// counted, and its sender has been told by ICMP where there is one to tell:
 /// `EPROTONOSUPPORT` not IP, `ENOKEY` no peer for this destination, `EDESTADDRREQ` the peer's address
 /// is not known, or what segmentation failed with.
-pub(crate) fn xmit(device: &Device, dev: &NetDevice, skb: SkBuff) -> Result {
+pub(crate) fn xmit(device: &Device, dev: &RegisteredDevice, skb: SkBuff) -> Result {
     let fail = |mut skb: SkBuff, tell: bool, reason: Reason, error: Error| {
         if tell {
             skb.icmp_unreachable(dev);

@@ -36,24 +36,17 @@ void wg_helper_netif_keep_dst(struct net_device *dev)
 	netif_keep_dst(dev);
 }
 
-/* Whether a NAPI instance of @dev was added and not deleted. */
-bool wg_helper_netdev_has_napi(const struct net_device *dev)
+/* Some NAPI instance of @dev that was added and not deleted. */
+struct napi_struct *wg_helper_netdev_first_napi(struct net_device *dev)
 {
-	return !list_empty(&dev->napi_list);
-}
-
-/* Forgets the per-CPU counters, which the core has freed or never allocated. */
-void wg_helper_netdev_drop_tstats(struct net_device *dev)
-{
-	dev->tstats = NULL;
+	return list_first_entry_or_null(&dev->napi_list, struct napi_struct,
+					dev_list);
 }
 
 void wg_helper_netdev_rx_add(struct net_device *dev, u64 packets, u64 bytes)
 {
 	struct pcpu_sw_netstats *stats;
 
-	if (unlikely(!dev->tstats))
-		return;
 	local_bh_disable();
 	stats = this_cpu_ptr(dev->tstats);
 	u64_stats_update_begin(&stats->syncp);
@@ -67,8 +60,6 @@ void wg_helper_netdev_tx_add(struct net_device *dev, u64 packets, u64 bytes)
 {
 	struct pcpu_sw_netstats *stats;
 
-	if (unlikely(!dev->tstats))
-		return;
 	local_bh_disable();
 	stats = this_cpu_ptr(dev->tstats);
 	u64_stats_update_begin(&stats->syncp);

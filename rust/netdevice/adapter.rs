@@ -9,11 +9,13 @@ use super::{
     Driver,
     NetDevCell,
     NetDevice,
+    RegisteredDevice,
     Setup, //
 };
 use crate::{
     bindings,
     extack::ExtAck,
+    napi,
     netns::Net,
     rcu::RcuArc,
     rtnl::{
@@ -38,13 +40,28 @@ use kernel::{
     prelude::*, //
 };
 
-/// What the driver-independent code knows of a device: its place in the list of its kind.
+/// What the driver-independent code knows of a device: its place in the list of its kind, and whether
+/// it may have NAPI instances. The first in the private area, whatever the driver.
 #[repr(C)]
 pub(super) struct Node {
     pub(super) dev: *mut bindings::net_device,
+    pub(super) napis: napi::Gate,
     pub(super) next: RtnlCell<Link>,
     /// The cell that points to this node; null if it is not in a list.
     pub(super) prev: RtnlCell<PrevLink>,
+}
+
+impl Node {
+    /// The node of `dev`.
+    ///
+    /// # Safety
+    ///
+    /// `dev` must point to a device of this crate's.
+    #[inline]
+    pub(super) unsafe fn of(dev: *mut bindings::net_device) -> *const Self {
+        // SAFETY: By the requirement; `Priv` begins with it.
+        unsafe { (&raw const (*dev).priv_).cast() }
+    }
 }
 
 /// Pointer to a node; null at the end.
@@ -151,6 +168,7 @@ impl<D: Driver> Adapter<D> {
             Priv::<D>::of(dev).write(Priv {
                 node: Node {
                     dev,
+                    napis: napi::Gate::new(),
                     next: RtnlCell::new(Link(ptr::null())),
                     prev: RtnlCell::new(PrevLink(ptr::null())),
                 },
@@ -191,7 +209,8 @@ impl<D: Driver> Adapter<D> {
             // SAFETY: Valid or null, and for this request's handler only.
             let extack = unsafe { ExtAck::from_raw(extack) };
             let this = D::newlink(&rtnl, netdev, link_net, &extack)
-                .inspect_err(|_| Self::keep_if_used(&rtnl, dev))?;
+                // Our caller frees the device.
+                .inspect_err(|_| napi::end_all(netdev))?;
 
             // SAFETY: The device is not registered: nobody else looks at this.
             let this: &RcuArc<D::Device> = unsafe { (*private.this.get()).insert(this) };
@@ -215,7 +234,6 @@ impl<D: Driver> Adapter<D> {
                     // SAFETY: It never was visible, and none of our callbacks will be called; our
                     // caller frees it.
                     unsafe { Self::destructor(dev) };
-                    Self::keep_if_used(&rtnl, dev);
                 }
                 return Err(e);
             }
@@ -225,22 +243,10 @@ impl<D: Driver> Adapter<D> {
             unsafe { (*dev).priv_destructor = Some(Self::destructor) };
             Self::publish(&rtnl, dev);
             link::insert::<D>(&rtnl, &private.node);
-            D::registered(netdev, this);
+            // SAFETY: Registered above, and valid for this call.
+            D::registered(unsafe { RegisteredDevice::from_raw(dev) }, this);
             Ok(0)
         })
-    }
-
-    /// For a device that was not registered and that the caller of `newlink` frees next, without
-    /// waiting for references: if the driver has kept a [`Napi`](crate::napi::Napi) of it, which
-    /// goes on using it, it is leaked instead.
-    fn keep_if_used(_rtnl: &Rtnl, dev: *mut bindings::net_device) {
-        // SAFETY: Callers pass a device that went through `setup`, under RTNL.
-        if unsafe { bindings::netdev_has_napi(dev) } {
-            pr_err!("a device could not be registered, but is still polled: leaked\n");
-            // `free_netdev()` takes it for one that is being unregistered, and leaves that to others.
-            // SAFETY: As above; nobody else looks at a device that was never listed.
-            unsafe { (*dev).reg_state = REG_UNREGISTERING };
-        }
     }
 
     /// Makes the device known to its state. Does nothing the second time.
@@ -261,20 +267,17 @@ impl<D: Driver> Adapter<D> {
         if !private.live.replace(false) {
             return;
         }
-        // SAFETY: Valid.
-        if unsafe { (*dev).reg_state } != REG_UNREGISTERING {
-            // `register_netdevice` has failed before the device was listed, and has freed the
-            // per-CPU counters, or did not allocate them; but for us nobody could count.
-            // SAFETY: Valid, and not visible to anybody.
-            unsafe { bindings::netdev_drop_tstats(dev) };
-        }
         link::remove(rtnl, &private.node);
+        // SAFETY: Valid for this call. It may never have been registered, or have lost its per-CPU
+        // counters with a registration that has failed.
+        let netdev = unsafe { NetDevice::from_raw(dev) };
         // SAFETY: `live`, so `newlink` has put it there, and it is not taken before the end of
         // this call.
         if let Some(this) = unsafe { Priv::<D>::this(dev) } {
-            // SAFETY: Valid for this call.
-            D::uninit(rtnl, this, unsafe { NetDevice::from_raw(dev) });
+            D::uninit(rtnl, this, netdev);
         }
+        // What the driver has kept or forgotten does not outlive the device.
+        napi::end_all(netdev);
         let cell = private.cell.replace(ptr::null());
         if !cell.is_null() {
             // SAFETY: By the type invariants of `Priv`: its `this` is still there.
@@ -314,8 +317,8 @@ impl<D: Driver> Adapter<D> {
             let this = unsafe { Priv::<D>::this(dev) }.ok_or(ENODEV)?;
             // A notifier of the registration may get here before `newlink` goes on.
             Self::publish(&rtnl, dev);
-            // SAFETY: Valid for this call.
-            D::open(&rtnl, this, unsafe { NetDevice::from_raw(dev) }).map(|()| 0)
+            // SAFETY: Registered, and valid for this call: what is not listed can't be opened.
+            D::open(&rtnl, this, unsafe { RegisteredDevice::from_raw(dev) }).map(|()| 0)
         })
     }
 
@@ -377,8 +380,8 @@ impl<D: Driver> Adapter<D> {
         let rtnl = unsafe { Rtnl::assume_held() };
         // SAFETY: A registered device.
         if let Some(this) = unsafe { Priv::<D>::this(dev) } {
-            // SAFETY: Valid for this call.
-            D::stop(&rtnl, this, unsafe { NetDevice::from_raw(dev) });
+            // SAFETY: As for `open`.
+            D::stop(&rtnl, this, unsafe { RegisteredDevice::from_raw(dev) });
         }
         0
     }
@@ -397,8 +400,9 @@ impl<D: Driver> Adapter<D> {
         let Some(this) = (unsafe { Priv::<D>::this(dev) }) else {
             return bindings::netdev_tx_NETDEV_TX_OK;
         };
-        // SAFETY: Valid for this call.
-        match D::xmit(this, unsafe { NetDevice::from_raw(dev) }, skb) {
+        // SAFETY: Packets are only sent by a device that has been up; the caller's reference keeps it
+        // for this call.
+        match D::xmit(this, unsafe { RegisteredDevice::from_raw(dev) }, skb) {
             Ok(()) => bindings::netdev_tx_NETDEV_TX_OK,
             // `dev_xmit_complete()`: negative means consumed.
             Err(e) => e.to_errno(),
@@ -412,5 +416,8 @@ const GSTRING_LEN: usize = bindings::ETH_GSTRING_LEN as usize;
 /// `reg_state` of a device that is not registered yet.
 pub(super) const REG_UNINITIALIZED: u8 = bindings::netdev_reg_state_NETREG_UNINITIALIZED as u8;
 
+/// `reg_state` of a device that is registered.
+pub(super) const REG_REGISTERED: u8 = bindings::netdev_reg_state_NETREG_REGISTERED as u8;
+
 /// `reg_state` from when a device is taken out of the lists until it is freed.
-const REG_UNREGISTERING: u8 = bindings::netdev_reg_state_NETREG_UNREGISTERING as u8;
+pub(super) const REG_UNREGISTERING: u8 = bindings::netdev_reg_state_NETREG_UNREGISTERING as u8;
