@@ -265,12 +265,12 @@ impl CacheList {
     /// Makes an empty list.
     pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
-            first <- new_spinlock_bh!(First(ptr::null()), "wgk::dst_cache::CacheList"),
+            first <- new_spinlock_bh!(First(ptr::null()), "CacheList::first"),
         })
     }
 
-    /// Puts `routes`, which is in no list, in this one, that of `net`; false, and it is not, if that
-    /// is going. Any context, under RCU.
+    /// Puts `routes`, which is in no list, in this one, that of `net`; false, and it is not, if
+    /// that is going. Any context, under RCU.
     ///
     /// # Safety
     ///

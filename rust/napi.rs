@@ -25,6 +25,7 @@ use core::{
         PhantomData,
         PhantomPinned, //
     },
+    mem::offset_of,
     ptr::NonNull, //
 };
 use kernel::{
@@ -48,8 +49,9 @@ pub trait NapiPoll: Send + Sync + 'static {
 ///
 /// # Invariants
 ///
-/// `napi` is added to its device and enabled, and the device there, from [`Napi::new`] until `ended`
-/// is set; then it is neither, and scheduling it has no effect. `ended` is used in [`with_napis`].
+/// `napi` is added to its device and enabled, and the device there, from [`Napi::new`] until
+/// `ended` is set; then it is neither, and scheduling it has no effect. `ended` is used in
+/// [`with_napis`].
 #[repr(C)]
 struct Base {
     napi: Opaque<bindings::napi_struct>,
@@ -96,8 +98,8 @@ impl<C: NapiPoll> RcuObject for Instance<C> {}
 /// Evidence that the caller is in [`with_napis`].
 struct InNapis(());
 
-/// Runs `f` under the mutex of adding and ending instances, which it must not take again; may sleep.
-/// Inside RTNL, outside the devices' instance locks.
+/// Runs `f` under the mutex of adding and ending instances, which it must not take again; may
+/// sleep. Inside RTNL, outside the devices' instance locks.
 fn with_napis<R>(f: impl FnOnce(&InNapis) -> R) -> R {
     // SAFETY: No requirements; the mutex is a static of the shim.
     unsafe { bindings::napis_lock() };
@@ -120,15 +122,16 @@ impl Gate {
     }
 }
 
-/// Ends what instances `dev` has, and lets it have no more: for a device that goes. Sleeps, waits for
-/// polls that are running.
+/// Ends what instances `dev` has, and lets it have no more: for a device that goes. Sleeps, waits
+/// for polls that are running.
 pub(crate) fn end_all(dev: &NetDevice) {
     with_napis(|napis| {
         dev.napi_gate().0.set(false);
         // SAFETY: A valid device, by its type invariants. Its list changes in `with_napis` only.
         while let Some(napi) = NonNull::new(unsafe { bindings::netdev_first_napi(dev.as_ptr()) }) {
-            // SAFETY: Devices of this crate have no instances but those of `Napi::new`, each of which
-            // begins with a `Base` that begins with this, and which stay until they were ended.
+            // SAFETY: Devices of this crate have no instances but those of `Napi::new`, each of
+            // which begins with a `Base` that begins with this, and which stay until they were
+            // ended.
             unsafe { napi.cast::<Base>().as_ref() }.end(napis);
         }
     });
@@ -136,8 +139,9 @@ pub(crate) fn end_all(dev: &NetDevice) {
 
 /// A NAPI context of a device.
 ///
-/// Does not keep the device: it ends with it, after the [`uninit`](crate::netdevice::Driver::uninit)
-/// callback at the latest, and what is left can only be dropped.
+/// Does not keep the device: it ends with it, after the
+/// [`uninit`](crate::netdevice::Driver::uninit) callback at the latest, and what is left can only
+/// be dropped.
 ///
 /// Lock order: making and dropping it take a mutex of this file and the device's instance lock
 /// (`netdev_lock()`), under RTNL or without. Both sleep; the drop waits for a poll that is running,
@@ -154,6 +158,8 @@ pub struct Napi<C: NapiPoll> {
 impl<C: NapiPoll> Napi<C> {
     /// Adds a NAPI context to `dev`, and enables it. `ENODEV` if the device is on its way out.
     pub fn new(dev: &NetDevice, ctx: Arc<C>, flags: Flags) -> Result<Self> {
+        // What `end_all` and `poll` go by.
+        const { assert!(offset_of!(Base, napi) == 0 && offset_of!(Instance<C>, base) == 0) };
         let ptr = &raw const *ctx;
         let instance = RcuArc::pin_init(
             pin_init!(Instance {
@@ -172,8 +178,8 @@ impl<C: NapiPoll> Napi<C> {
                 return Err(ENODEV);
             }
             // SAFETY: The device is valid; before it goes, `end_all` is called for it, which finds
-            // what is added here. The memory is zeroed, pinned, and lives until a grace period after
-            // it was ended. `poll` is made for what it is part of.
+            // what is added here. The memory is zeroed, pinned, and lives until a grace period
+            // after it was ended. `poll` is made for what it is part of.
             unsafe {
                 bindings::napi_add(dev.as_ptr(), instance.base.napi.get(), Some(poll::<C>));
                 bindings::napi_enable(instance.base.napi.get());
@@ -189,8 +195,8 @@ impl<C: NapiPoll> Napi<C> {
         })
     }
 
-    /// Has the context polled soon, unless it has ended. Any context but hardirq; in process context,
-    /// at once.
+    /// Has the context polled soon, unless it has ended. Any context but hardirq; in process
+    /// context, at once.
     #[inline]
     pub fn schedule(&self) {
         // SAFETY: Was added by the type invariants of `Base`. Once ended it counts as scheduled for
@@ -218,17 +224,17 @@ pub struct NapiContext<'a> {
 }
 
 impl NapiContext<'_> {
-    /// Hands a packet to the stack, as received by the device; GRO may merge it with others. Dropped
-    /// if the device is not registered yet.
+    /// Hands a packet to the stack, as received by the device; GRO may merge it with others.
+    /// Dropped if the device is not registered yet.
     #[inline]
     pub fn gro_receive(&self, packet: RxPacket) {
         if !self.registered {
             return;
         }
         // SAFETY: Being polled by the type invariants; the packet is ours and passes on, and its
-        // headers are what the stack expects. The function gives it the device of the context. Where
-        // the stack keeps the packet for later, it keeps a reference to that, and a device that has
-        // been registered is not freed before it is given back.
+        // headers are what the stack expects. The function gives it the device of the context.
+        // Where the stack keeps the packet for later, it keeps a reference to that, and a device
+        // that has been registered is not freed before it is given back.
         unsafe { bindings::napi_gro_receive(self.napi, packet.into_inner().into_raw()) }
     }
 }
@@ -241,8 +247,8 @@ impl NapiContext<'_> {
 unsafe extern "C" fn poll<C: NapiPoll>(napi: *mut bindings::napi_struct, budget: c_int) -> c_int {
     // SAFETY: By the requirement; it begins with this, and what is polled is not freed.
     let instance = unsafe { &*napi.cast::<Instance<C>>() };
-    // SAFETY: The device is there until the instance has ended, which waits for this poll; it is one
-    // of this crate's, for `Napi::new` takes no others.
+    // SAFETY: The device is there until the instance has ended, which waits for this poll; it is
+    // one of this crate's, for `Napi::new` takes no others.
     let dev = unsafe { NetDevice::from_raw((*napi).dev) };
     // INVARIANT: The kernel polls `napi` now, on this CPU.
     let context = NapiContext {

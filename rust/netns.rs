@@ -297,14 +297,31 @@ impl WeakNet {
     }
 }
 
+/// For tests: a namespace that ends for who remembers it, and goes on for all others.
+#[cfg(CONFIG_KUNIT = "y")]
+impl WeakNet {
+    /// Remembers `net`, apart from everybody else who does. It must be [`end`](Self::end)ed.
+    pub(crate) fn unlisted(net: &'static Net) -> Result<Self> {
+        Ok(Self(Token::new(net.as_ptr())?))
+    }
+
+    /// Does what the hooks do.
+    pub(crate) fn end(&self) {
+        self.0.net.store(ptr::null_mut(), Ordering::Release);
+        crate::rcu::synchronize_net();
+        // SAFETY: As in `Hooks::exit_rtnl`.
+        unsafe { self.0.caches.empty() };
+    }
+}
+
 /// What a module does when a network namespace goes.
 pub trait PernetHandler: 'static {
     /// Called under RTNL for a namespace that has no users left, and for each one when the
     /// registration is dropped. The devices in it are still there.
     ///
     /// At this time [`WeakNet::get`] returns nothing for the namespace, and [`WeakNet::is`] still
-    /// recognises it. Route caches ([`DstCache`](crate::dst_cache::DstCache)) need no care: those of
-    /// the namespace take nothing in any more, and are emptied when this has returned.
+    /// recognises it. Route caches ([`DstCache`](crate::dst_cache::DstCache)) need no care: those
+    /// of the namespace take nothing in any more, and are emptied when this has returned.
     fn exit_rtnl(rtnl: &Rtnl, net: &Net);
 }
 

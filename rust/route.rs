@@ -26,8 +26,8 @@ use kernel::{
 };
 
 const IPPROTO_UDP: u8 = 17;
-const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
+pub(crate) const AF_INET: u16 = 2;
+pub(crate) const AF_INET6: u16 = 10;
 
 /// A counted reference to a route.
 ///
@@ -53,7 +53,7 @@ impl Route {
     /// Whether it is one for packets of the family. The caller of a cache may have changed between
     /// families, and each sends by a route's own functions, which go by what they expect.
     #[inline]
-    fn is_of(&self, family: u16) -> bool {
+    pub(crate) fn is_of(&self, family: u16) -> bool {
         // SAFETY: Valid by the type invariants; its operations stay as long as it does.
         unsafe { (*(*self.0.as_ptr()).ops).family == family }
     }

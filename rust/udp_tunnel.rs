@@ -52,6 +52,8 @@ use kernel::{
 };
 
 mod endpoint;
+#[cfg(CONFIG_KUNIT = "y")]
+mod kunit;
 
 pub use endpoint::Endpoint;
 

@@ -40,8 +40,8 @@ use kernel::{
     prelude::*, //
 };
 
-/// What the driver-independent code knows of a device: its place in the list of its kind, and whether
-/// it may have NAPI instances. The first in the private area, whatever the driver.
+/// What the driver-independent code knows of a device: its place in the list of its kind, and
+/// whether it may have NAPI instances. The first in the private area, whatever the driver.
 #[repr(C)]
 pub(super) struct Node {
     pub(super) dev: *mut bindings::net_device,
@@ -400,8 +400,8 @@ impl<D: Driver> Adapter<D> {
         let Some(this) = (unsafe { Priv::<D>::this(dev) }) else {
             return bindings::netdev_tx_NETDEV_TX_OK;
         };
-        // SAFETY: Packets are only sent by a device that has been up; the caller's reference keeps it
-        // for this call.
+        // SAFETY: Packets are only sent by a device that has been up; the caller's reference keeps
+        // it for this call.
         match D::xmit(this, unsafe { RegisteredDevice::from_raw(dev) }, skb) {
             Ok(()) => bindings::netdev_tx_NETDEV_TX_OK,
             // `dev_xmit_complete()`: negative means consumed.

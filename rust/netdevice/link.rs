@@ -214,8 +214,8 @@ impl<D: Driver> Drop for LinkOps<D> {
         // SAFETY: Registered by the type invariants.
         unsafe { bindings::rtnl_link_unregister(kind.ops.get()) };
         Self::forget(kind);
-        // rtnetlink looks for kinds by walking its list under RCU. Kernels before 7.3 don't wait for
-        // who is standing on this entry.
+        // rtnetlink looks for kinds by walking its list under RCU. Kernels before 7.3 don't wait
+        // for who is standing on this entry.
         rcu::synchronize_net();
         // The states' destructors have not necessarily run.
         rcu::barrier();
