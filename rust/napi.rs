@@ -142,7 +142,7 @@ impl NapiContext<'_> {
     pub fn gro_receive(&self, packet: RxPacket) {
         // SAFETY: Being polled by the type invariants; the packet is ours and passes on, and its
         // headers are what the stack expects. The function gives it the device of the context.
-        unsafe { bindings::napi_gro_receive(self.napi, packet.into_inner().into_raw()) }
+        unsafe { bindings::napi_gro_receive(self.napi, packet.into_raw()) }
     }
 }
 

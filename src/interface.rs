@@ -34,7 +34,7 @@ use wgk::{
     },
     rtnl::Rtnl,
     skbuff::{
-        SkBuff,
+        TxPacket,
         DATA_HEADROOM, //
     },
     workqueue::WorkQueue, //
@@ -174,8 +174,8 @@ impl Driver for WireGuard {
         socket::close(device);
     }
 
-    fn xmit(device: &Device, dev: &NetDevice, skb: SkBuff) -> Result {
-        send::xmit(device, dev, skb)
+    fn xmit(device: &Device, dev: &NetDevice, packet: TxPacket<'_>) -> Result {
+        send::xmit(device, dev, packet)
     }
 
     fn uninit(_rtnl: &Rtnl, device: &RcuArc<Device>, dev: &NetDevice) {
