@@ -268,6 +268,7 @@ fn deliver_one(peer: &RcuArc<Peer>, napi: &NapiContext<'_>, session: &Session, m
             peer.id,
             endpoint
         );
+        skb.consume();
         return;
     }
 
