@@ -235,7 +235,7 @@ impl NapiContext<'_> {
         // headers are what the stack expects. The function gives it the device of the context.
         // Where the stack keeps the packet for later, it keeps a reference to that, and a device
         // that has been registered is not freed before it is given back.
-        unsafe { bindings::napi_gro_receive(self.napi, packet.into_inner().into_raw()) }
+        unsafe { bindings::napi_gro_receive(self.napi, packet.into_raw()) }
     }
 }
 

@@ -54,7 +54,7 @@ use crate::{
         RcuObject, //
     },
     rtnl::Rtnl,
-    skbuff::SkBuff, //
+    skbuff::TxPacket, //
 };
 use core::{
     fmt,
@@ -361,7 +361,7 @@ pub trait Driver: Sized + 'static {
     /// The packet is consumed in any case. An error is passed to the sender as it is, as the C
     /// driver does; counting it is up to this function. In rare cases
     /// (`__dev_direct_xmit()` against `ip link del`) still called after `uninit`.
-    fn xmit(this: &Self::Device, dev: &RegisteredDevice, skb: SkBuff) -> Result;
+    fn xmit(this: &Self::Device, dev: &RegisteredDevice, packet: TxPacket<'_>) -> Result;
 
     /// Stops and drains everything that the device has going on. Process context, may take long.
     ///

@@ -18,13 +18,13 @@ use core::{
     ptr, //
 };
 
-/// A list of packets that it owns; dropping it frees them.
+/// A list of packets that it owns; dropping it frees them, and they count as lost.
 ///
 /// # Invariants
 ///
 /// From `ends.0` along `next` there are `len` valid `sk_buff`s, the last of them is `ends.1`, and
-/// its `next` is null. The list owns the only reference to each. `ends` is `None` if and only if
-/// `len` is 0.
+/// its `next` is null. Each is one that an [`SkBuff`] could own, and the list does. `ends` is `None`
+/// if and only if `len` is 0.
 pub struct SkbList {
     ends: Option<(RawSkb, RawSkb)>,
     len: usize,
@@ -82,25 +82,9 @@ impl SkbList {
         self.ends.is_none()
     }
 
-    /// Adds a packet at the end. What is stored with it ([`SkBuff::set_mtu`]) stays; its route does
-    /// not, and its device neither.
+    /// Adds a packet at the end. What is stored with it ([`SkBuff::set_mtu`]) stays.
     #[inline]
-    pub fn push_back(&mut self, mut skb: SkBuff) {
-        let (mtu, ds) = (skb.mtu(), skb.ds());
-        skb = skb.detach();
-        skb.set_mtu(mtu);
-        skb.set_ds(ds);
-        self.link(skb);
-    }
-
-    /// Adds a packet at the end, with nothing stored with it.
-    #[inline]
-    pub(crate) fn push_segment(&mut self, skb: SkBuff) {
-        self.link(skb.detach());
-    }
-
-    #[inline]
-    fn link(&mut self, skb: SkBuff) {
+    pub fn push_back(&mut self, skb: SkBuff) {
         let raw = skb.raw();
         // INVARIANT: The packet, whose ownership passes to the list, follows the last one.
         mem::forget(skb);

@@ -34,6 +34,7 @@ use crate::{
     },
     skb_list::SkbList,
     skbuff::{
+        Datagram,
         SkBuff,
         L3, //
     },
@@ -63,7 +64,7 @@ const PORT_RETRIES: usize = 100;
 /// What a socket gives its packets to. Must be aligned to 8 bytes at least (checked when compiled).
 pub trait UdpReceiver: RcuObject {
     /// Takes a packet. Softirq context, under RCU; several CPUs at once.
-    fn receive(this: &Self, skb: SkBuff);
+    fn receive(this: &Self, datagram: Datagram);
 }
 
 /// Whether this kernel has IPv6, and has it enabled.
@@ -161,15 +162,15 @@ unsafe extern "C" fn receive<T: UdpReceiver>(
     sk: *mut bindings::sock,
     skb: *mut kernel::bindings::sk_buff,
 ) -> c_int {
-    // SAFETY: By the requirement.
-    let skb = unsafe { SkBuff::from_received(skb) };
+    // SAFETY: By the requirement; so it is not null either.
+    let datagram = unsafe { Datagram::from_raw(NonNull::new_unchecked(skb)) };
     if sk.is_null() {
         return 0;
     }
     // SAFETY: The socket is valid during the callback. Its user data is null, or a `T` that is not
     // freed before this read-side critical section ends.
     if let Some(ctx) = unsafe { bindings::sk_user_data(sk).cast::<T>().as_ref() } {
-        T::receive(ctx, skb);
+        T::receive(ctx, datagram);
     }
     0
 }

@@ -35,7 +35,7 @@ use wgk::{
     },
     rtnl::Rtnl,
     skbuff::{
-        SkBuff,
+        TxPacket,
         DATA_HEADROOM, //
     },
     workqueue::WorkQueue, //
@@ -175,8 +175,8 @@ impl Driver for WireGuard {
         socket::close(device);
     }
 
-    fn xmit(device: &Device, dev: &RegisteredDevice, skb: SkBuff) -> Result {
-        send::xmit(device, dev, skb)
+    fn xmit(device: &Device, dev: &RegisteredDevice, packet: TxPacket<'_>) -> Result {
+        send::xmit(device, dev, packet)
     }
 
     fn uninit(_rtnl: &Rtnl, device: &RcuArc<Device>, dev: &NetDevice) {

@@ -24,6 +24,7 @@ use wgk::{
     },
     skb_list::SkbList,
     skbuff::{
+        Datagram,
         InnerError,
         SkBuff,
         UdpPacket, //
@@ -68,8 +69,8 @@ const TYPE_LEN: usize = 4;
 
 impl UdpReceiver for Device {
     /// A datagram arrived on one of the device's sockets. Softirq, under RCU.
-    fn receive(this: &Self, skb: SkBuff) {
-        let Ok(mut packet) = skb.udp_payload() else {
+    fn receive(this: &Self, datagram: Datagram) {
+        let Ok(mut packet) = datagram.udp_payload() else {
             this.drops.add(Reason::RxHeader, 1);
             return;
         };
@@ -233,7 +234,6 @@ fn deliver_one(peer: &RcuArc<Peer>, napi: &NapiContext<'_>, session: &Session, m
         return;
     };
     let ds = skb.ds();
-    skb.strip_outer();
     peer.set_endpoint(&endpoint);
 
     let confirmed = peer.confirm_session(session);
@@ -268,6 +268,7 @@ fn deliver_one(peer: &RcuArc<Peer>, napi: &NapiContext<'_>, session: &Session, m
             peer.id,
             endpoint
         );
+        skb.consume();
         return;
     }
 
@@ -299,7 +300,7 @@ fn deliver_one(peer: &RcuArc<Peer>, napi: &NapiContext<'_>, session: &Session, m
         }
     };
     let len = skb.len();
-    let Ok(packet) = skb.prepare_rx(dev, ds, inner.total_len) else {
+    let Ok(packet) = skb.prepare_rx(ds, inner.total_len) else {
         device.drops.add(Reason::RxMemory, 1);
         return;
     };

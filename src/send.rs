@@ -29,6 +29,7 @@ use wgk::{
     },
     skbuff::{
         SkBuff,
+        TxPacket,
         DATA_HEADROOM, //
     },
     time::boottime_coarse_ns,
@@ -73,10 +74,10 @@ pub(crate) use handshake::{
 /// counted, and its sender has been told by ICMP where there is one to tell:
 /// `EPROTONOSUPPORT` not IP, `ENOKEY` no peer for this destination, `EDESTADDRREQ` the peer's address
 /// is not known, or what segmentation failed with.
-pub(crate) fn xmit(device: &Device, dev: &RegisteredDevice, skb: SkBuff) -> Result {
-    let fail = |mut skb: SkBuff, tell: bool, reason: Reason, error: Error| {
+pub(crate) fn xmit(device: &Device, dev: &RegisteredDevice, skb: TxPacket<'_>) -> Result {
+    let fail = |mut skb: TxPacket<'_>, tell: bool, reason: Reason, error: Error| {
         if tell {
-            skb.icmp_unreachable(dev);
+            skb.icmp_unreachable();
         }
         dev.count(Counter::TxErrors, 1);
         device.drops.add(reason, 1);
@@ -109,7 +110,7 @@ pub(crate) fn xmit(device: &Device, dev: &RegisteredDevice, skb: SkBuff) -> Resu
     }
 
     let mtu = skb.dst_mtu().unwrap_or(dev.mtu());
-    let mut burst = match skb.gso_segment(dev) {
+    let mut burst = match skb.gso_segment() {
         Ok(list) => list,
         Err((skb, e)) => return fail(skb, true, Reason::TxSegment, e),
     };

@@ -43,9 +43,12 @@ void wg_helper_skb_orphan(struct sk_buff *skb)
 	skb_orphan(skb);
 }
 
-void wg_helper_skb_dst_drop(struct sk_buff *skb)
+/* What ties @skb to a path, but for its device. */
+void wg_helper_skb_untie(struct sk_buff *skb)
 {
 	skb_dst_drop(skb);
+	nf_reset_ct(skb);
+	skb_ext_reset(skb);
 }
 
 struct sk_buff *wg_helper_skb_share_check(struct sk_buff *skb)
@@ -85,21 +88,33 @@ bool wg_helper_pskb_may_pull(struct sk_buff *skb, unsigned int len)
 	return pskb_may_pull(skb, len);
 }
 
+/*
+ * Whether the datagram @skb is one packet, and could be cut to @len. What is known
+ * of its checksum is of no use any more.
+ */
+bool wg_helper_skb_payload_trim(struct sk_buff *skb, unsigned int len)
+{
+	skb->ip_summed = CHECKSUM_NONE;
+	return !skb_is_gso(skb) && !pskb_trim(skb, len);
+}
+
 int wg_helper_pskb_trim(struct sk_buff *skb, unsigned int len)
 {
 	return pskb_trim(skb, len);
 }
 
-bool wg_helper_skb_cloned(const struct sk_buff *skb)
-{
-	return skb_cloned(skb);
-}
-
+/*
+ * ICMP errors go by the packet's route, taken for one of its protocol: without
+ * a look, and in IPv4 without one they don't go at all.
+ */
 void wg_helper_icmp_unreachable(struct sk_buff *skb)
 {
-	if (skb->protocol == htons(ETH_P_IP))
+	int family = skb_valid_dst(skb) ? skb_dst(skb)->ops->family : AF_UNSPEC;
+
+	if (skb->protocol == htons(ETH_P_IP) && family == AF_INET)
 		icmp_ndo_send(skb, ICMP_DEST_UNREACH, ICMP_HOST_UNREACH, 0);
-	else if (skb->protocol == htons(ETH_P_IPV6))
+	else if (skb->protocol == htons(ETH_P_IPV6) &&
+		 (family == AF_INET6 || !skb_dst(skb)))
 		icmpv6_ndo_send(skb, ICMPV6_DEST_UNREACH, ICMPV6_ADDR_UNREACH, 0);
 }
 
@@ -139,6 +154,15 @@ void wg_helper_skb_reset(struct sk_buff *skb, bool encapsulating)
 	skb_reset_inner_headers(skb);
 }
 
+/* Whether the checksum that is still to be computed is one of @skb's data. */
+static bool wg_csum_inside(const struct sk_buff *skb)
+{
+	int offset = skb_checksum_start_offset(skb);
+
+	return offset >= 0 && offset + skb->csum_offset + sizeof(__sum16) <=
+			      skb_headlen(skb);
+}
+
 /*
  * Before sealing: the checksum is finished while the packet is still readable,
  * there are @headroom writable bytes in front, and the data is ours alone, with
@@ -158,7 +182,7 @@ int wg_helper_skb_seal_prepare(struct sk_buff *skb, unsigned int headroom,
 	if (unlikely(skb_cow_head(skb, headroom) < 0))
 		return -ENOMEM;
 	if (skb->ip_summed == CHECKSUM_PARTIAL &&
-	    unlikely(skb_checksum_help(skb)))
+	    unlikely(!wg_csum_inside(skb) || skb_checksum_help(skb)))
 		return -EINVAL;
 
 	if (likely(!skb_is_nonlinear(skb) && !skb_cloned(skb) &&
@@ -215,42 +239,48 @@ bool wg_helper_skb_seal_sg(struct sk_buff *skb, struct sk_buff *trailer,
 						   nonce, key);
 }
 
-/* Opens scattered data, tag included; the tag is not cut off. */
-bool wg_helper_skb_open_sg(struct sk_buff *skb, int frags, u64 nonce,
-			   const u8 *key)
+/*
+ * Opens scattered data from @offset on, tag included; the tag is not cut off.
+ * If that is wrong, the data has been turned into garbage.
+ */
+bool wg_helper_skb_open_sg(struct sk_buff *skb, unsigned int offset, int frags,
+			   u64 nonce, const u8 *key)
 {
 	struct scatterlist sg[MAX_SKB_FRAGS + 8];
+	unsigned int len = skb->len - offset;
 
 	if (frags > ARRAY_SIZE(sg))
 		return false;
 	sg_init_table(sg, frags);
-	if (skb_to_sgvec(skb, sg, 0, skb->len) <= 0)
+	if (skb_to_sgvec(skb, sg, offset, len) <= 0)
 		return false;
-	return chacha20poly1305_decrypt_sg_inplace(sg, skb->len, NULL, 0,
-						   nonce, key);
+	return chacha20poly1305_decrypt_sg_inplace(sg, len, NULL, 0, nonce,
+						   key);
 }
 
 /*
- * An opened packet, whose IP header was checked, becomes one received on @dev.
- * The tag vouches for every layer's checksum.
+ * An opened packet, whose IP header was checked, becomes one that was received,
+ * whatever was done to it before: nothing of the path that it came by is left,
+ * nobody else has its data, and the IP header that its protocol says is in the
+ * first @total_len bytes, which are what it is cut to. The tag vouches for every
+ * layer's checksum.
  */
-bool wg_helper_skb_receive_prepare(struct sk_buff *skb, struct net_device *dev,
-				   u8 outer_ds, unsigned int total_len)
+bool wg_helper_skb_receive_prepare(struct sk_buff *skb, u8 outer_ds,
+				   unsigned int total_len)
 {
-	skb->dev = dev;
-	skb->ip_summed = CHECKSUM_UNNECESSARY;
-	skb->csum_level = ~0;
-	/* What the layers above may rely on, whatever was done to @skb before. */
-	skb_reset_mac_header(skb);
-	skb_reset_network_header(skb);
-	skb->mac_len = 0;
-	skb->protocol = ip_tunnel_parse_protocol(skb);
-	if (unlikely(!skb->protocol))
+	if (unlikely(skb_unclone(skb, GFP_ATOMIC)) || pskb_trim(skb, total_len))
 		return false;
+	skb_orphan(skb);
+	wg_helper_skb_reset(skb, false);
+	skb->protocol = ip_tunnel_parse_protocol(skb);
 	if (skb->protocol == htons(ETH_P_IP))
 		INET_ECN_decapsulate(skb, outer_ds, ip_hdr(skb)->tos);
 	else if (skb->protocol == htons(ETH_P_IPV6))
 		INET_ECN_decapsulate(skb, outer_ds,
 				     ipv6_get_dsfield(ipv6_hdr(skb)));
-	return !pskb_trim(skb, total_len);
+	else
+		return false;
+	skb->ip_summed = CHECKSUM_UNNECESSARY;
+	skb->csum_level = ~0;
+	return true;
 }

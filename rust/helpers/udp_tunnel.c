@@ -135,11 +135,14 @@ int wg_helper_dst_ifindex(const struct dst_entry *dst)
 
 /*
  * udp_tunnel_xmit_skb() pushes headers without looking for room, into a buffer
- * that could be another's as well.
+ * that could be another's as well. What @skb says about checksums and headers
+ * inside need not be true any more, and would be believed.
  */
 static bool wg_udp_room(struct sk_buff *skb, struct dst_entry *dst,
 			unsigned int ip_header)
 {
+	skb->ip_summed = CHECKSUM_NONE;
+	skb->encapsulation = 0;
 	if (likely(!skb_cow_head(skb, ip_header + sizeof(struct udphdr))))
 		return true;
 	dst_release(dst);

@@ -6,6 +6,7 @@
 
 use super::{
     link,
+    Counter,
     Driver,
     NetDevCell,
     NetDevice,
@@ -22,7 +23,7 @@ use crate::{
         Rtnl,
         RtnlCell, //
     },
-    skbuff::SkBuff, //
+    skbuff::TxPacket, //
 };
 use core::{
     cell::{
@@ -388,13 +389,18 @@ impl<D: Driver> Adapter<D> {
 
     /// # Safety
     ///
-    /// Called by the core as `ndo_start_xmit`, with a packet that is ours.
+    /// Called by the core as `ndo_start_xmit`, with a packet of which a reference is ours.
     unsafe extern "C" fn start_xmit(
         skb: *mut bindings::sk_buff,
         dev: *mut bindings::net_device,
     ) -> bindings::netdev_tx_t {
-        // SAFETY: The packet is handed over; `NETDEV_TX_BUSY`, to give it back, is never returned.
-        let skb = unsafe { SkBuff::from_raw(skb) };
+        // SAFETY: Valid for this call. The packet is handed over (`NETDEV_TX_BUSY`, to give it back,
+        // is never returned), and its route counted (`__dev_queue_xmit()` sees to it).
+        let Some(packet) = (unsafe { TxPacket::new(skb, NetDevice::from_raw(dev)) }) else {
+            // SAFETY: Valid for this call.
+            unsafe { NetDevice::from_raw(dev) }.count(Counter::TxDropped, 1);
+            return bindings::netdev_tx_NETDEV_TX_OK;
+        };
         // SAFETY: The caller has a reference to the device, without which `priv_destructor` is not
         // called.
         let Some(this) = (unsafe { Priv::<D>::this(dev) }) else {
@@ -402,7 +408,7 @@ impl<D: Driver> Adapter<D> {
         };
         // SAFETY: Packets are only sent by a device that has been up; the caller's reference keeps
         // it for this call.
-        match D::xmit(this, unsafe { RegisteredDevice::from_raw(dev) }, skb) {
+        match D::xmit(this, unsafe { RegisteredDevice::from_raw(dev) }, packet) {
             Ok(()) => bindings::netdev_tx_NETDEV_TX_OK,
             // `dev_xmit_complete()`: negative means consumed.
             Err(e) => e.to_errno(),

@@ -8,12 +8,16 @@
 use super::{
     ETH_P_IP,
     ETH_P_IPV6,
-    L3, //
+    L3,
+    MAX_HEADROOM, //
 };
 use crate::bindings;
 use core::{
     ffi::c_void,
-    ptr::NonNull,
+    ptr::{
+        self,
+        NonNull, //
+    },
     slice,
     sync::atomic::{
         AtomicPtr,
@@ -236,17 +240,203 @@ impl RawSkb {
         }
     }
 
-    /// Takes `n` bytes off the front; they stay in the buffer, in front of the data.
+    /// Takes `n` bytes off the front; they stay in the buffer, in front of the data. `false`, and
+    /// nothing is done, if more than [`MAX_HEADROOM`] would lie there.
     ///
     /// # Safety
     ///
     /// The `sk_buff` must be valid, not be used meanwhile, and its first `n` bytes be linear.
     #[inline]
-    pub(crate) unsafe fn pull(self, n: usize) {
+    #[must_use]
+    pub(crate) unsafe fn pull(self, n: usize) -> bool {
         // SAFETY: By the requirement, the data stays inside the linear part.
         unsafe {
+            if self.headroom() + n > MAX_HEADROOM {
+                return false;
+            }
             (*self.as_ptr()).len -= n as u32;
             (*self.as_ptr()).data = self.data().add(n);
         }
+        true
+    }
+
+    /// Bytes in front of the data.
+    ///
+    /// # Safety
+    ///
+    /// The `sk_buff` must be valid.
+    #[inline]
+    pub(crate) unsafe fn headroom(self) -> usize {
+        // SAFETY: By the requirement. `head <= data` lie in one allocation.
+        unsafe { self.data().offset_from((*self.as_ptr()).head) as usize }
+    }
+
+    /// The IP version, if the network header and the EtherType agree on one.
+    ///
+    /// # Safety
+    ///
+    /// The `sk_buff` must be valid.
+    #[inline]
+    pub(crate) unsafe fn l3_protocol(self) -> Option<L3> {
+        // SAFETY: By the requirement.
+        let (l3, protocol) = unsafe { (self.parse_l3()?, self.protocol()) };
+        let expected = match l3 {
+            L3::V4 => ETH_P_IP,
+            L3::V6 => ETH_P_IPV6,
+        };
+        (protocol == expected).then_some(l3)
+    }
+
+    /// Makes the reference to it the only one: of a packet that others have as well, that is one to
+    /// a clone. `None` if memory for that is short; then the reference is gone.
+    ///
+    /// # Safety
+    ///
+    /// The `sk_buff` must be valid, and the caller give up a reference to it.
+    #[inline]
+    pub(crate) unsafe fn unshare(self) -> Option<Self> {
+        // SAFETY: By the requirement. `READ_ONCE`, as others may put references meanwhile.
+        unsafe {
+            let users = (&raw const (*self.as_ptr()).users.refs.counter).read_volatile();
+            if users == 1 {
+                return Some(self);
+            }
+            Self::new(bindings::skb_share_check(self.as_ptr()))
+        }
+    }
+
+    /// Takes off what ties the packet to a path, and to the namespace of that: route, conntrack
+    /// entry, extensions (such as IPsec's), device.
+    ///
+    /// # Safety
+    ///
+    /// The `sk_buff` must be valid and not be used meanwhile. Its route may be an uncounted one, if
+    /// this is the read-side section in which it was set.
+    #[inline]
+    pub(crate) unsafe fn untie(self) {
+        let skb = self.as_ptr();
+        // SAFETY: By the requirement.
+        unsafe {
+            let mut tied = (*skb).__bindgen_anon_3.__bindgen_anon_1._skb_refdst != 0;
+            #[cfg(CONFIG_NF_CONNTRACK)]
+            {
+                tied |= (*skb)._nfct != 0;
+            }
+            #[cfg(CONFIG_SKB_EXTENSIONS)]
+            {
+                tied |= (*skb).active_extensions != 0;
+            }
+            if tied {
+                bindings::skb_untie(skb);
+            }
+            self.set_dev(ptr::null_mut());
+        }
+    }
+}
+
+/// An `sk_buff` that somebody owns; what it may have in it is up to the types that are made of
+/// this. Dropping it is the loss of a packet.
+///
+/// # Invariants
+///
+/// `0` is a valid `sk_buff` on no list, and this object owns the only reference to it.
+pub(crate) struct Owned(RawSkb);
+
+// SAFETY: An `sk_buff` is bound to no context; the object owns it alone.
+unsafe impl Send for Owned {}
+// SAFETY: Methods with `&self` only read.
+unsafe impl Sync for Owned {}
+
+impl Owned {
+    /// # Safety
+    ///
+    /// The `sk_buff` must be valid and on no list, and the caller own the only reference to it and
+    /// pass it on.
+    #[inline]
+    pub(crate) unsafe fn new(raw: RawSkb) -> Self {
+        // SAFETY: By the requirement. The kernel may have left what was the next on a list.
+        unsafe { raw.set_next(ptr::null_mut()) };
+        // INVARIANT: By the requirement.
+        Self(raw)
+    }
+
+    #[inline]
+    pub(crate) fn raw(&self) -> RawSkb {
+        self.0
+    }
+
+    /// Gives the `sk_buff` up. The receiver owns the reference.
+    #[inline]
+    pub(crate) fn into_raw(self) -> RawSkb {
+        let raw = self.0;
+        core::mem::forget(self);
+        raw
+    }
+
+    /// Frees a packet that is used up. Not a loss: drop monitors do not report it.
+    #[inline]
+    pub(crate) fn consume(self) {
+        // SAFETY: The reference is ours by the type invariants, and `into_raw` gave it up.
+        unsafe { bindings::consume_skb(self.into_raw().as_ptr()) }
+    }
+}
+
+impl Drop for Owned {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: The reference is ours by the type invariants.
+        unsafe {
+            kernel::bindings::sk_skb_reason_drop(
+                ptr::null(),
+                self.0.as_ptr(),
+                kernel::bindings::skb_drop_reason_SKB_DROP_REASON_NOT_SPECIFIED,
+            )
+        }
+    }
+}
+
+#[cfg(CONFIG_KUNIT = "y")]
+#[kernel::macros::kunit_tests(wgk_skbuff_raw)]
+mod tests {
+    use super::*;
+    use crate::skbuff::SkBuff;
+    use kernel::prelude::*;
+
+    /// Of a packet that somebody else has as well one gets another `sk_buff`, and gives its
+    /// reference up.
+    #[test]
+    fn unshared() -> Result {
+        let raw = SkBuff::with_payload(&[1, 2, 3], 64, GFP_KERNEL)?
+            .0
+            .into_raw();
+        // SAFETY: The packet is ours; each reference is given up once, the second by `unshare`.
+        unsafe {
+            assert!(raw.unshare() == Some(raw));
+            let users = &raw mut (*raw.as_ptr()).users.refs.counter;
+            *users += 1;
+            let other = raw.unshare();
+            assert_eq!(*users, 1);
+            drop(Owned::new(raw));
+            let other = Owned::new(other.ok_or(ENOMEM)?);
+            assert!(other.raw() != raw);
+            assert_eq!(other.raw().bytes_at(64, 3), Some(&[1u8, 2, 3][..]));
+        }
+        Ok(())
+    }
+
+    /// No more is taken off the front than header offsets can be told for.
+    #[test]
+    fn pulled_within_bounds() -> Result {
+        let skb = SkBuff::with_payload(&[0; 100], MAX_HEADROOM - 60, GFP_KERNEL)?;
+        // SAFETY: The packet is ours, and linear.
+        unsafe {
+            assert!(!skb.raw().pull(61));
+            assert_eq!(skb.raw().headroom(), MAX_HEADROOM - 60);
+            assert!(skb.raw().pull(60));
+            assert_eq!(skb.raw().headroom(), MAX_HEADROOM);
+        }
+        assert_eq!(skb.len(), 40);
+        assert!(SkBuff::empty(MAX_HEADROOM + 1, 0, GFP_KERNEL).is_err());
+        Ok(())
     }
 }

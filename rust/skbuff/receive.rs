@@ -9,6 +9,8 @@
 //! Safety review: `Documentation/safety.md#skbuffreceivers`.
 
 use super::{
+    Owned,
+    RawSkb,
     SkBuff,
     ETH_P_IP,
     ETH_P_IPV6,
@@ -17,7 +19,6 @@ use super::{
 };
 use crate::{
     bindings,
-    netdevice::NetDevice,
     udp_tunnel::Endpoint, //
 };
 use core::{
@@ -25,6 +26,7 @@ use core::{
         IpAddr,
         Ipv4Addr, //
     },
+    ptr::NonNull,
     slice, //
 };
 
@@ -49,47 +51,78 @@ pub enum InnerError {
     Type,
 }
 
-impl SkBuff {
-    /// Checks a received packet's outer headers and leaves the UDP payload as its data.
+/// What the UDP layer received, with nothing checked: even whether it is one packet.
+///
+/// Dropping it frees it, and counts as a loss.
+///
+/// # Invariants
+///
+/// `0` is tied to nothing (see [`SkBuff`]).
+pub struct Datagram(Owned);
+
+impl Datagram {
+    /// Takes over a packet that the UDP layer received.
     ///
-    /// A packet whose headers are not what they should be is handed back.
-    pub fn udp_payload(self) -> Result<UdpPacket, SkBuff> {
-        match self.udp_payload_bounds() {
-            // SAFETY: Valid and ours by the type invariants. The range to pull is linear: the UDP
-            // header is, as `udp_payload_bounds` saw, and trimming does not reach it.
-            Some((offset, len)) => unsafe {
-                if bindings::pskb_trim(self.raw().as_ptr(), (offset + len) as u32) < 0 {
-                    return Err(self);
-                }
-                self.raw().pull(offset);
-                if self.len() != len {
-                    return Err(self);
-                }
-                // INVARIANT: The data is the payload, behind linear headers.
-                Ok(UdpPacket(self))
-            },
-            None => Err(self),
+    /// # Safety
+    ///
+    /// `ptr` must be a valid `sk_buff` that is on no list, and the caller must own the only
+    /// reference to it and pass it on. Its route may be an uncounted one, if that was set in this
+    /// read-side section.
+    #[inline]
+    pub(crate) unsafe fn from_raw(ptr: NonNull<kernel::bindings::sk_buff>) -> Self {
+        let raw = RawSkb::from(ptr);
+        // INVARIANT: It is untied.
+        // SAFETY: By the requirement.
+        unsafe {
+            raw.untie();
+            Self(Owned::new(raw))
         }
     }
 
-    /// Where the UDP payload starts, from the start of the data, and its length.
-    fn udp_payload_bounds(&self) -> Option<(usize, usize)> {
-        self.l3_protocol()?;
-        // SAFETY: Valid by the type invariants; `self` is borrowed. `head <= data`.
-        let (udp, start) = unsafe {
-            let udp = self.raw().transport_bytes(UDP_HEADER)?;
-            let headroom = self.raw().data().offset_from((*self.raw().as_ptr()).head) as usize;
-            let transport = usize::from((*self.raw().headers()).transport_header);
-            (udp, transport.checked_sub(headroom)?)
-        };
-        let room = self.len().checked_sub(start)?;
-        let udp_len = usize::from(u16::from_be_bytes([udp[4], udp[5]]));
-        if udp_len < UDP_HEADER || udp_len > room {
-            return None;
+    /// Checks the packet's outer headers and leaves the UDP payload as its data.
+    ///
+    /// A packet whose headers are not what they should be is handed back; so is one that stands for
+    /// several (which only comes from a network card that takes one tunnel for another).
+    pub fn udp_payload(self) -> Result<UdpPacket, Self> {
+        let raw = self.0.raw();
+        // SAFETY: Valid and ours by the type invariants. The range to pull is linear: the UDP
+        // header is, as `payload_bounds` saw, and trimming does not reach it.
+        unsafe {
+            match payload_bounds(raw) {
+                Some((offset, len))
+                    if bindings::skb_payload_trim(raw.as_ptr(), (offset + len) as u32)
+                        && raw.pull(offset) => {}
+                _ => return Err(self),
+            }
         }
-        Some((start + UDP_HEADER, udp_len - UDP_HEADER))
+        // INVARIANT: The data is the payload, behind linear headers. It is one packet, or the shim
+        // would have refused it.
+        Ok(UdpPacket(SkBuff(self.0)))
     }
+}
 
+/// Where the UDP payload starts, from the start of the data, and its length.
+///
+/// # Safety
+///
+/// The `sk_buff` must be valid and not be changed meanwhile.
+unsafe fn payload_bounds(raw: RawSkb) -> Option<(usize, usize)> {
+    // SAFETY: By the requirement.
+    let (udp, start, len) = unsafe {
+        raw.l3_protocol()?;
+        let udp = raw.transport_bytes(UDP_HEADER)?;
+        let transport = usize::from((*raw.headers()).transport_header);
+        (udp, transport.checked_sub(raw.headroom())?, raw.len())
+    };
+    let room = len.checked_sub(start)?;
+    let udp_len = usize::from(u16::from_be_bytes([udp[4], udp[5]]));
+    if udp_len < UDP_HEADER || udp_len > room {
+        return None;
+    }
+    Some((start + UDP_HEADER, udp_len - UDP_HEADER))
+}
+
+impl SkBuff {
     /// Where the outer headers, which are in front of the data, say the packet came from.
     pub fn outer_source(&self) -> Option<Endpoint> {
         // SAFETY: Valid by the type invariants; while `self` is borrowed nobody changes the data.
@@ -97,7 +130,7 @@ impl SkBuff {
             let udp = self.raw().transport_bytes(UDP_HEADER)?;
             let port = u16::from_be_bytes([udp[0], udp[1]]);
             let iif = (*self.raw().headers()).skb_iif;
-            match self.protocol() {
+            match self.raw().protocol() {
                 ETH_P_IP => {
                     let ip = self.raw().network_bytes(IPV4_HEADER)?;
                     Some(Endpoint::V4 {
@@ -124,15 +157,7 @@ impl SkBuff {
         }
     }
 
-    /// Forgets everything about the packet that is not its data: headers, marks, the device it
-    /// came from. For a packet that leaves a tunnel; its data then starts with its own header.
-    #[inline]
-    pub fn strip_outer(&mut self) {
-        // SAFETY: Valid and ours by the type invariants.
-        unsafe { bindings::skb_reset(self.raw().as_ptr(), false) }
-    }
-
-    /// Checks the IP header that the data starts with, after [`SkBuff::strip_outer`].
+    /// Checks the IP header that the data starts with.
     pub fn inner(&mut self) -> Result<Inner, InnerError> {
         // SAFETY: Valid and ours by the type invariants, and borrowed while the header is read.
         unsafe {
@@ -165,47 +190,49 @@ impl SkBuff {
         }
     }
 
-    /// Makes a packet that [`SkBuff::inner`] approved one that `dev` received: cut to `total_len`,
-    /// checksums vouched for, congestion marks of the outer header (`outer_ds`) taken over.
+    /// Makes a packet that [`SkBuff::inner`] approved one that a device received: cut to
+    /// `total_len`, checksums vouched for, congestion marks of the outer header (`outer_ds`) taken
+    /// over.
     ///
-    /// Hands it back if memory is short, or if its data does not start with an IP header.
-    pub fn prepare_rx(
-        self,
-        dev: &NetDevice,
-        outer_ds: u8,
-        total_len: usize,
-    ) -> Result<RxPacket, SkBuff> {
+    /// Everything else about it is forgotten, whatever was done to it before: headers, marks,
+    /// offloads, the socket that it was sent from. Handed back if memory is short, or if its data
+    /// does not start with an IP header.
+    pub fn prepare_rx(self, outer_ds: u8, total_len: usize) -> Result<RxPacket, SkBuff> {
         let Ok(total_len) = u32::try_from(total_len) else {
             return Err(self);
         };
         // SAFETY: Valid and ours by the type invariants. The IP header that ECN marking touches is
-        // the one that `ip_tunnel_parse_protocol` finds inside the data. `dev` lives through this
-        // function, and nothing looks at the pointer afterwards: `Napi` sets it anew.
-        let prepared = unsafe {
-            bindings::skb_receive_prepare(self.raw().as_ptr(), dev.as_ptr(), outer_ds, total_len)
-        };
+        // the one that `ip_tunnel_parse_protocol` finds inside the data.
+        let prepared =
+            unsafe { bindings::skb_receive_prepare(self.raw().as_ptr(), outer_ds, total_len) };
         if !prepared {
             return Err(self);
         }
-        // INVARIANT: The shim has set them.
-        Ok(RxPacket(self))
+        // INVARIANT: The shim has made it so.
+        Ok(RxPacket(self.0))
     }
 }
 
 /// A packet that can be handed up: [`NapiContext::gro_receive`](crate::napi::NapiContext).
 ///
+/// Dropping it frees it, and counts as a loss.
+///
 /// # Invariants
 ///
-/// MAC and network header are where the data starts, which is an IP header of the packet's
-/// protocol, and its link-layer header is empty. The layers above take that for granted: a packet
-/// without would have them write in front of its buffer.
-pub struct RxPacket(SkBuff);
+/// - MAC and network header are where the data starts, which is an IP header of the packet's
+///   protocol, and its link-layer header is empty. The layers above take that for granted: a packet
+///   without would have them write in front of its buffer.
+/// - It is tied to nothing (see [`SkBuff`]): a route of another family would be used for one of the
+///   protocol's. Its device is that of the NAPI context that hands it up.
+/// - It has no socket: that would be taken for one that it is for.
+/// - No clone has its buffer: GRO moves the pieces from there.
+pub struct RxPacket(Owned);
 
 impl RxPacket {
-    /// The packet.
+    /// Gives the `sk_buff` up. The receiver owns the reference.
     #[inline]
-    pub fn into_inner(self) -> SkBuff {
-        self.0
+    pub(crate) fn into_raw(self) -> *mut kernel::bindings::sk_buff {
+        self.0.into_raw().as_ptr()
     }
 }
 
@@ -257,7 +284,8 @@ impl UdpPacket {
         let Some(ip) = (unsafe { self.0.raw().network_bytes(2) }) else {
             return 0;
         };
-        match self.0.protocol() {
+        // SAFETY: As above.
+        match unsafe { self.0.raw().protocol() } {
             ETH_P_IP => ip[1],
             ETH_P_IPV6 => ip[0] << 4 | ip[1] >> 4,
             _ => 0,
@@ -268,5 +296,125 @@ impl UdpPacket {
     #[inline]
     pub fn into_inner(self) -> SkBuff {
         self.0
+    }
+}
+
+#[cfg(CONFIG_KUNIT = "y")]
+#[kernel::macros::kunit_tests(wgk_skbuff_receive)]
+mod tests {
+    use super::*;
+    use crate::skbuff::MAX_HEADROOM;
+    use kernel::prelude::*;
+
+    /// An IPv4 packet with a UDP header and eight bytes of payload.
+    const PACKET: [u8; 36] = {
+        let mut packet = [0; 36];
+        packet[0] = 0x45;
+        packet[3] = 36;
+        packet[25] = 16;
+        packet
+    };
+
+    /// As `prepare_rx`, of a packet that is looked at afterwards.
+    fn prepare(skb: &SkBuff, total_len: u32) -> bool {
+        // SAFETY: Ours.
+        unsafe { bindings::skb_receive_prepare(skb.raw().as_ptr(), 0, total_len) }
+    }
+
+    /// What the UDP layer would have received, `headroom` bytes into its buffer.
+    fn received(headroom: usize) -> Result<Datagram> {
+        let skb = SkBuff::with_payload(&PACKET, headroom, GFP_KERNEL)?;
+        let raw = skb.raw();
+        // SAFETY: Ours.
+        unsafe {
+            (*raw.headers()).protocol = ETH_P_IP.to_be();
+            (*raw.headers()).network_header = headroom as u16;
+            (*raw.headers()).transport_header = (headroom + IPV4_HEADER) as u16;
+            let ptr = NonNull::new(skb.into_raw()).ok_or(EINVAL)?;
+            Ok(Datagram::from_raw(ptr))
+        }
+    }
+
+    #[test]
+    fn payload() -> Result {
+        assert_eq!(received(64)?.udp_payload().ok().ok_or(EINVAL)?.len(), 8);
+        // The payload would start where offsets are not told any more.
+        let last = MAX_HEADROOM - IPV4_HEADER - UDP_HEADER;
+        assert!(received(last)?.udp_payload().is_ok());
+        assert!(received(last + 1)?.udp_payload().is_err());
+        Ok(())
+    }
+
+    /// One that stands for several is not taken for one.
+    #[test]
+    fn several_in_one() -> Result {
+        let datagram = received(64)?;
+        let skb = datagram.0.raw().as_ptr();
+        // SAFETY: Ours; what is shared of a buffer is at its end.
+        unsafe {
+            let shared = (*skb).head.add((*skb).end as usize);
+            (*shared.cast::<kernel::bindings::skb_shared_info>()).gso_size = 4;
+        }
+        assert!(datagram.udp_payload().is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn prepared() -> Result {
+        let skb = SkBuff::with_payload(&PACKET, 64, GFP_KERNEL)?;
+        // No IP header would be left.
+        for total_len in [0, 1, 19] {
+            let cut = SkBuff::with_payload(&PACKET, 64, GFP_KERNEL)?;
+            assert!(!prepare(&cut, total_len));
+        }
+        assert!(prepare(&skb, 30));
+        assert_eq!(skb.len(), 30);
+        // SAFETY: Ours.
+        unsafe {
+            assert_eq!(skb.raw().protocol(), ETH_P_IP);
+            assert_eq!((*skb.raw().headers()).network_header, 64);
+            assert_eq!((*skb.raw().headers()).mac_header, 64);
+        }
+        Ok(())
+    }
+
+    /// A clone's buffer stays as it is, whatever the layers above do.
+    #[test]
+    fn prepared_clone() -> Result {
+        let original = SkBuff::with_payload(&PACKET, 64, GFP_KERNEL)?;
+        // SAFETY: Both are ours, and `skb_clone` leaves the new one to us.
+        unsafe {
+            let clone =
+                kernel::bindings::skb_clone(original.raw().as_ptr(), kernel::bindings::GFP_KERNEL);
+            assert!(!clone.is_null());
+            let clone = SkBuff::from_raw(clone);
+            let head = |skb: &SkBuff| (*skb.raw().as_ptr()).head;
+            assert!(head(&clone) == head(&original));
+            assert!(prepare(&clone, 36));
+            assert!(head(&clone) != head(&original));
+        }
+        Ok(())
+    }
+
+    /// The socket that a packet was sent from is not the one that it is received by.
+    #[test]
+    fn prepared_without_socket() -> Result {
+        unsafe extern "C" fn destructor(skb: *mut kernel::bindings::sk_buff) {
+            // SAFETY: Called for a packet that is valid.
+            unsafe { (*skb).__bindgen_anon_3.__bindgen_anon_1._skb_refdst = 0 };
+        }
+        let skb = SkBuff::with_payload(&PACKET, 64, GFP_KERNEL)?;
+        let ptr = skb.raw().as_ptr();
+        // SAFETY: Ours; the function above is one for packets without a socket.
+        unsafe {
+            (*ptr).__bindgen_anon_3.__bindgen_anon_1.destructor = Some(destructor);
+            assert!(prepare(&skb, 36));
+            assert!((*ptr)
+                .__bindgen_anon_3
+                .__bindgen_anon_1
+                .destructor
+                .is_none());
+        }
+        Ok(())
     }
 }

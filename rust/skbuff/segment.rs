@@ -11,7 +11,8 @@
 
 use super::{
     RawSkb,
-    SkBuff, //
+    SkBuff,
+    MAX_HEADROOM, //
 };
 use crate::{
     bindings,
@@ -127,7 +128,8 @@ impl Segment<'_> {
     /// the tag. The DS field of the inner header decides the outer one's ([`Segment::ds`]).
     ///
     /// `false` means that the packet is in an undefined state and must not be sent: memory is
-    /// short, or the packet malformed.
+    /// short, or the packet malformed. One can be sealed several times over; not for ever, as each
+    /// header moves those of the packet further away from the start of the buffer.
     pub fn seal(
         &mut self,
         header: &[u8; HEADER],
@@ -139,6 +141,12 @@ impl Segment<'_> {
             return false;
         };
         if padding > u16::MAX.into() || plain_len > (i32::MAX as usize) - HEADER - TAG {
+            return false;
+        }
+        // What is in front of the headers may be made more, by what one header and those of lower
+        // layers want, and their offsets are counted up by it.
+        // SAFETY: Valid by the type invariants.
+        if usize::from(unsafe { (*self.raw.headers()).network_header }) > MAX_HEADROOM {
             return false;
         }
         let tail = padding + TAG;
@@ -181,9 +189,7 @@ impl Segment<'_> {
         // starts in the headroom, where nothing is to be kept, and ends with what `skb_put`
         // returned. All of it is initialised: front and tail here, the data by who made it.
         unsafe {
-            let headers = self.raw.headers();
-            let headroom = self.raw.data().offset_from((*skb).head);
-            (*headers).inner_network_header = headroom as u16;
+            (*self.raw.headers()).inner_network_header = self.raw.headroom() as u16;
             let end = kernel::bindings::skb_put(skb, tail as u32).cast::<u8>();
             ptr::write_bytes(end, 0, tail);
             let front = self.raw.data().sub(aead::FRONT);
@@ -202,33 +208,34 @@ impl Segment<'_> {
     /// header and tag are cut off, the plaintext (padding included) is left.
     ///
     /// The outer IP and UDP headers stay in front for [`SkBuff::outer_source`]. `false` means that
-    /// the packet is not authentic, or memory is short.
+    /// the packet is not authentic, or memory is short; then its data starts where it did, but need
+    /// not be what it was.
     pub fn open(&mut self, nonce: u64, key: &[u8; 32]) -> bool {
-        if self.len() < HEADER + TAG {
+        let len = self.len();
+        if len < HEADER + TAG {
             return false;
         }
         let skb = self.raw.as_ptr();
         // SAFETY: Valid by the type invariants. The network header, if it lies in front of the
         // data, lies in the buffer's headroom, so counting it in stays in the buffer.
         unsafe {
-            let headroom = self.raw.data().offset_from((*skb).head) as usize;
             let network = usize::from((*self.raw.headers()).network_header);
-            let Some(outer) = headroom.checked_sub(network) else {
+            let Some(outer) = self.raw.headroom().checked_sub(network) else {
                 return false;
             };
             let pieces = bindings::skb_open_prepare(skb, outer as u32);
             if pieces < 0 || !self.raw.may_pull(HEADER) {
                 return false;
             }
-            self.raw.pull(HEADER);
             let authentic = if pieces > 0 {
-                bindings::skb_open_sg(skb, pieces, nonce, key.as_ptr())
+                bindings::skb_open_sg(skb, HEADER as u32, pieces, nonce, key.as_ptr())
             } else {
                 // The data is linear, and ours alone.
-                let text = slice::from_raw_parts_mut(self.raw.data(), self.len());
+                let text = self.raw.data().add(HEADER);
+                let text = slice::from_raw_parts_mut(text, len - HEADER);
                 aead::open_in_place(text, nonce, key)
             };
-            authentic && bindings::pskb_trim(skb, (self.len() - TAG) as u32) == 0
+            authentic && bindings::pskb_trim(skb, (len - TAG) as u32) == 0 && self.raw.pull(HEADER)
         }
     }
 
@@ -238,5 +245,118 @@ impl Segment<'_> {
     pub fn scrub(&mut self, encapsulating: bool) {
         // SAFETY: Valid by the type invariants; links and control buffer are not touched.
         unsafe { bindings::skb_reset(self.raw.as_ptr(), encapsulating) }
+    }
+}
+
+#[cfg(CONFIG_KUNIT = "y")]
+#[kernel::macros::kunit_tests(wgk_skbuff_segment)]
+mod tests {
+    use super::*;
+    use crate::skb_list::SkbList;
+    use kernel::prelude::*;
+
+    const KEY: [u8; 32] = [7; 32];
+    const FRONT: [u8; HEADER] = [1; HEADER];
+
+    fn list(payload: &[u8], headroom: usize) -> Result<SkbList> {
+        let mut list = SkbList::new();
+        list.push_back(SkBuff::with_payload(payload, headroom, GFP_KERNEL)?);
+        Ok(list)
+    }
+
+    fn headroom(segment: &Segment<'_>) -> usize {
+        // SAFETY: Valid by the type invariants.
+        unsafe { segment.raw.headroom() }
+    }
+
+    #[test]
+    fn sealed_and_opened() -> Result {
+        let mut list = list(b"plain text", DATA_HEADROOM)?;
+        let mut segment = list.iter_mut().next().ok_or(EINVAL)?;
+        assert!(segment.seal(&FRONT, 6, 5, &KEY));
+        assert_eq!(segment.len(), HEADER + 16 + TAG);
+        assert!(segment.open(5, &KEY));
+        let mut plain = [1; 16];
+        assert!(segment.copy_head(&mut plain));
+        assert_eq!(&plain, b"plain text\0\0\0\0\0\0");
+        assert!(segment.seal(&FRONT, 0, 5, &KEY));
+        assert!(!segment.open(6, &KEY));
+        Ok(())
+    }
+
+    /// Attempts that fail leave the data where it is, however many there are.
+    #[test]
+    fn failing_moves_nothing() -> Result {
+        let payload = KVec::from_elem(0x55, 20_000, GFP_KERNEL)?;
+        let mut list = list(&payload, DATA_HEADROOM)?;
+        let mut segment = list.iter_mut().next().ok_or(EINVAL)?;
+        for nonce in 0..2_000 {
+            assert!(!segment.open(nonce, &KEY));
+        }
+        assert_eq!(segment.len(), payload.len());
+        assert_eq!(headroom(&segment), DATA_HEADROOM);
+        Ok(())
+    }
+
+    /// What was sealed several times over can be opened only as often as there is room in front for
+    /// what is taken off.
+    #[test]
+    fn opened_within_bounds() -> Result {
+        let mut sealed = list(&[0; 8], DATA_HEADROOM)?;
+        let mut segment = sealed.iter_mut().next().ok_or(EINVAL)?;
+        for _ in 0..3 {
+            assert!(segment.seal(&FRONT, 0, 1, &KEY));
+        }
+        let mut bytes = [0; 8 + 3 * (HEADER + TAG)];
+        assert!(segment.copy_head(&mut bytes));
+
+        let near_the_end = MAX_HEADROOM - 2 * HEADER;
+        let mut again = list(&bytes, near_the_end)?;
+        let mut segment = again.iter_mut().next().ok_or(EINVAL)?;
+        assert!(segment.open(1, &KEY));
+        assert!(segment.open(1, &KEY));
+        for _ in 0..3 {
+            assert!(!segment.open(1, &KEY));
+        }
+        assert_eq!(headroom(&segment), MAX_HEADROOM);
+        Ok(())
+    }
+
+    /// Nor is a packet sealed whose headers are too far away from the start of the buffer.
+    #[test]
+    fn sealed_within_bounds() -> Result {
+        let mut list = list(&[0; 8], MAX_HEADROOM)?;
+        let mut segment = list.iter_mut().next().ok_or(EINVAL)?;
+        for (offset, sealed) in [(MAX_HEADROOM, true), (MAX_HEADROOM + 1, false)] {
+            // SAFETY: Valid by the type invariants; nothing of this packet is read by that offset.
+            unsafe { (*segment.raw.headers()).network_header = offset as u16 };
+            assert_eq!(segment.seal(&FRONT, 0, 1, &KEY), sealed);
+        }
+        Ok(())
+    }
+
+    /// A checksum that would be that of bytes in front of the data, or be written behind it, is none
+    /// of the packet.
+    #[test]
+    fn checksum_elsewhere() -> Result {
+        for (start, offset, sealed) in [
+            (0, 0, false),
+            (DATA_HEADROOM - 2, 0, false),
+            (DATA_HEADROOM, 60_000, false),
+            (DATA_HEADROOM + 7, 0, false),
+            (DATA_HEADROOM + 6, 0, true),
+        ] {
+            let mut list = list(&[0; 8], DATA_HEADROOM)?;
+            let mut segment = list.iter_mut().next().ok_or(EINVAL)?;
+            // SAFETY: Valid by the type invariants.
+            unsafe {
+                let headers = &mut *segment.raw.headers();
+                headers.set_ip_summed(kernel::bindings::CHECKSUM_PARTIAL as u8);
+                headers.__bindgen_anon_1.__bindgen_anon_1.csum_start = start as u16;
+                headers.__bindgen_anon_1.__bindgen_anon_1.csum_offset = offset;
+            }
+            assert_eq!(segment.seal(&FRONT, 0, 1, &KEY), sealed);
+        }
+        Ok(())
     }
 }

@@ -80,7 +80,8 @@ impl Handler for Handshakes {
     }
 }
 
-/// Works on one handshake message. Process context (handshake worker); `queued` messages wait.
+/// Works on one handshake message, which is used up if it was let in or answered, and lost otherwise.
+/// Process context (handshake worker); `queued` messages wait.
 fn handshake(device: &RcuArc<Device>, skb: SkBuff, queued: usize) {
     // Its headers and length were checked before it was queued.
     let len = skb.len();
@@ -102,7 +103,9 @@ fn handshake(device: &RcuArc<Device>, skb: SkBuff, queued: usize) {
             device.name(),
             source
         );
-        consume_cookie(device, message, now);
+        if consume_cookie(device, message, now) {
+            skb.consume();
+        }
         return;
     }
 
@@ -136,6 +139,7 @@ fn handshake(device: &RcuArc<Device>, skb: SkBuff, queued: usize) {
                     initiation.sender_index.get(),
                     now,
                 );
+                skb.consume();
                 return;
             }
             let peer = without_traces(|| consume_initiation(device, initiation, now));
@@ -170,6 +174,7 @@ fn handshake(device: &RcuArc<Device>, skb: SkBuff, queued: usize) {
                     response.sender_index.get(),
                     now,
                 );
+                skb.consume();
                 return;
             }
             let Some(peer) = without_traces(|| consume_response(device, response)) else {
@@ -206,6 +211,7 @@ fn handshake(device: &RcuArc<Device>, skb: SkBuff, queued: usize) {
         s.timers
             .any_authenticated_packet_traversal(now, peer.keepalive_ns());
     });
+    skb.consume();
 }
 
 /// Authenticates an initiation and finds its peer, whose state it then sets. Process context.
@@ -244,14 +250,15 @@ fn consume_response(device: &RcuArc<Device>, message: &Response) -> Option<RcuAr
     Some(peer)
 }
 
-/// Keeps the cookie of a cookie reply for the next handshake message to that peer.
-fn consume_cookie(device: &RcuArc<Device>, message: &[u8], now_ns: u64) {
+/// Keeps the cookie of a cookie reply for the next handshake message to that peer. False if it was not
+/// asked for, or is not authentic.
+fn consume_cookie(device: &RcuArc<Device>, message: &[u8], now_ns: u64) -> bool {
     let Ok((reply, _)) = CookieReply::ref_from_prefix(message) else {
-        return;
+        return false;
     };
     let Some(peer) = device.peer_by_index(reply.receiver_index.get(), |_| true) else {
         device.drops.add(Reason::CookieInvalid, 1);
-        return;
+        return false;
     };
     let consumed = peer
         .cookie
@@ -264,4 +271,5 @@ fn consume_cookie(device: &RcuArc<Device>, message: &[u8], now_ns: u64) {
             device.name()
         );
     }
+    consumed
 }

@@ -2,11 +2,11 @@
 //~ E0505
 //! The bytes of a packet go with it.
 
-use wgk::skbuff::SkBuff;
+use wgk::skbuff::Datagram;
 
 /// The first byte.
-pub fn first(skb: SkBuff) -> Option<u8> {
-    let mut packet = skb.udp_payload().ok()?;
+pub fn first(datagram: Datagram) -> Option<u8> {
+    let mut packet = datagram.udp_payload().ok()?;
     let head = packet.head(1)?;
     #[cfg(misuse)]
     packet.into_inner().consume();

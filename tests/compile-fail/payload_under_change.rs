@@ -2,11 +2,11 @@
 //~ E0499
 //! Nobody moves the bytes of a packet while somebody looks at them.
 
-use wgk::skbuff::SkBuff;
+use wgk::skbuff::Datagram;
 
 /// The first byte, and whether there are more.
-pub fn first(skb: SkBuff) -> Option<(u8, bool)> {
-    let mut packet = skb.udp_payload().ok()?;
+pub fn first(datagram: Datagram) -> Option<(u8, bool)> {
+    let mut packet = datagram.udp_payload().ok()?;
     let head = packet.head(1)?;
     #[cfg(misuse)]
     let more = packet.head(100).is_some();

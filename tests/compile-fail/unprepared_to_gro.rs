@@ -4,16 +4,15 @@
 
 use wgk::{
     napi::NapiContext,
-    netdevice::NetDevice,
     skbuff::SkBuff, //
 };
 
 /// Hands it up.
-pub fn deliver(napi: &NapiContext<'_>, dev: &NetDevice, skb: SkBuff) {
+pub fn deliver(napi: &NapiContext<'_>, skb: SkBuff) {
     #[cfg(misuse)]
-    let packet = (dev, skb).1;
+    let packet = skb;
     #[cfg(not(misuse))]
-    let Ok(packet) = skb.prepare_rx(dev, 0, 20) else {
+    let Ok(packet) = skb.prepare_rx(0, 20) else {
         return;
     };
     napi.gro_receive(packet);

@@ -79,8 +79,8 @@ const FILES: &[File] = &[
         tail: "}\n",
         changes: &[
             (
-                "use super::{\n    ETH_P_IP,\n    ETH_P_IPV6,\n    L3, //\n};",
-                "\n\n\n\n",
+                "use super::{\n    ETH_P_IP,\n    ETH_P_IPV6,\n    L3,\n    MAX_HEADROOM, //\n};",
+                "\n\n\n\n\n",
             ),
             (
                 "const _: () = assert!(size_of::<Cb>() <= 48 && align_of::<Cb>() <= 8);",

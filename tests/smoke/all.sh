@@ -10,6 +10,9 @@ cd "$(dirname "$0")" || exit 1
 driver=$1 status=0
 echo "# demo"
 ./demo-guest.sh "$driver" || status=1
+echo "# ends of packets"
+# Room for a busy machine, here and below.
+timeout 600 ./ends.sh "$driver" || status=1
 echo "# wrong input"
 timeout 120 ./errors.py || status=1
 if [[ $driver == ours ]]; then

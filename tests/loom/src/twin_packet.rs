@@ -107,30 +107,6 @@ impl SkBuff {
         self.0
     }
 
-    pub(crate) fn mtu(&self) -> u32 {
-        // SAFETY: Ours.
-        unsafe { (*self.0.cb()).mtu }
-    }
-
-    pub(crate) fn ds(&self) -> u8 {
-        // SAFETY: Ours.
-        unsafe { (*self.0.cb()).ds }
-    }
-
-    pub(crate) fn set_mtu(&mut self, mtu: u32) {
-        // SAFETY: Ours.
-        unsafe { (*self.0.cb()).mtu = mtu }
-    }
-
-    pub(crate) fn set_ds(&mut self, ds: u8) {
-        // SAFETY: Ours.
-        unsafe { (*self.0.cb()).ds = ds }
-    }
-
-    pub(crate) fn detach(self) -> Self {
-        self
-    }
-
     /// What is in it.
     pub fn value(&self) -> u32 {
         // SAFETY: Ours.
