@@ -21,7 +21,10 @@
 
 use crate::{
     bindings,
-    field::HasField,
+    field::{
+        HasField,
+        Invariant, //
+    },
     rcu::{
         Guard,
         RcuArc,
@@ -181,7 +184,7 @@ struct Table<T: RcuObject + HasField<N>, N> {
     #[pin]
     table: Opaque<rhashtable>,
     _objects: PhantomData<RcuArc<T>>,
-    _nodes: PhantomData<fn(N)>,
+    _nodes: Invariant<N>,
 }
 
 // SAFETY: The table has its own locks; it owns references to objects, which are `Send` and `Sync`.

@@ -30,7 +30,10 @@
 //!
 //! Safety review: `Documentation/safety.md#rcurs`.
 
-use crate::bindings;
+use crate::{
+    bindings,
+    field::Invariant, //
+};
 use core::{
     marker::PhantomData,
     mem::ManuallyDrop,
@@ -207,7 +210,7 @@ impl<T> Inner<T> {
 /// the count has become zero, and not before.
 pub struct RcuArc<T: RcuObject> {
     ptr: NonNull<Inner<T>>,
-    _p: PhantomData<Inner<T>>,
+    _p: PhantomData<(Inner<T>, Invariant<T>)>,
 }
 
 // SAFETY: An `RcuArc<T>` gives shared access to a `T`, for which `T: Sync` (a supertrait of
@@ -418,7 +421,7 @@ unsafe extern "C" fn free<T: RcuObject>(head: *mut kernel::bindings::callback_he
 /// `'g`. Its reference count may be zero.
 pub struct RcuRef<'g, T: RcuObject> {
     ptr: NonNull<Inner<T>>,
-    _p: PhantomData<&'g T>,
+    _p: PhantomData<(&'g T, Invariant<T>)>,
 }
 
 impl<T: RcuObject> Clone for RcuRef<'_, T> {

@@ -25,7 +25,10 @@
 
 use crate::{
     bindings,
-    field::HasField,
+    field::{
+        HasField,
+        Invariant, //
+    },
     rcu::{
         RcuArc,
         RcuObject, //
@@ -89,7 +92,7 @@ pub trait TimerCallback<const ID: u64 = 0>: RcuObject {
 pub struct Timer<T, const ID: u64 = 0> {
     #[pin]
     timer: Opaque<kernel::bindings::timer_list>,
-    _p: PhantomData<fn(T)>,
+    _p: Invariant<T>,
 }
 
 // SAFETY: C timers have their own locks; there is no `T` in here.
