@@ -25,6 +25,7 @@ use crate::{
         HasField,
         Invariant, //
     },
+    module::TableGuest,
     rcu::{
         Guard,
         RcuArc,
@@ -183,6 +184,7 @@ pub use impl_has_key_node;
 struct Table<T: RcuObject + HasField<N>, N> {
     #[pin]
     table: Opaque<rhashtable>,
+    _guest: TableGuest,
     _objects: PhantomData<RcuArc<T>>,
     _nodes: Invariant<N>,
 }
@@ -200,6 +202,7 @@ impl<T: RcuObject + HasField<N>, N> Table<T, N> {
         try_pin_init!(Self {
             // INVARIANT: Empty, by the safety requirements.
             table <- Opaque::try_ffi_init(|slot| to_result(init(slot))),
+            _guest: TableGuest::new(),
             _objects: PhantomData,
             _nodes: PhantomData,
         })

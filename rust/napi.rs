@@ -11,6 +11,7 @@
 
 use crate::{
     bindings,
+    module::NapiGuest,
     netdevice::NetDevice,
     rcu::{
         RcuArc,
@@ -80,11 +81,13 @@ impl<C: NapiPoll> RcuObject for Instance<C> {}
 pub struct Napi<C: NapiPoll> {
     instance: RcuArc<Instance<C>>,
     _ctx: Arc<C>,
+    _guest: NapiGuest,
 }
 
 impl<C: NapiPoll> Napi<C> {
     /// Adds a NAPI context to `dev`, and enables it.
     pub fn new(dev: &NetDevice, ctx: Arc<C>, flags: Flags) -> Result<Self> {
+        let guest = NapiGuest::new();
         let ptr = &raw const *ctx;
         let instance = RcuArc::pin_init(
             pin_init!(Instance {
@@ -104,6 +107,7 @@ impl<C: NapiPoll> Napi<C> {
         Ok(Self {
             instance,
             _ctx: ctx,
+            _guest: guest,
         })
     }
 

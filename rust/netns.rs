@@ -17,6 +17,8 @@
 
 use crate::{
     bindings,
+    field::Invariant,
+    module::PernetGuest,
     rtnl::Rtnl, //
 };
 use core::{
@@ -426,7 +428,8 @@ impl<H: PernetHandler> Hooks<H> {
 /// `ops` came from a box and is registered.
 pub struct PernetOps<H: PernetHandler> {
     ops: NonNull<bindings::pernet_operations>,
-    _p: PhantomData<H>,
+    _guest: PernetGuest,
+    _p: Invariant<H>,
 }
 
 // SAFETY: Can be dropped, which is all one can do with it, by any thread.
@@ -439,6 +442,7 @@ impl<H: PernetHandler> PernetOps<H> {
     ///
     /// As everywhere, the module must drop the registration before it goes.
     pub fn register() -> Result<Self> {
+        let guest = PernetGuest::new();
         let ops = KBox::new(
             bindings::pernet_operations {
                 pre_exit: Some(Hooks::<H>::pre_exit),
@@ -470,6 +474,7 @@ impl<H: PernetHandler> PernetOps<H> {
         Ok(Self {
             // SAFETY: A box is not null.
             ops: unsafe { NonNull::new_unchecked(ops) },
+            _guest: guest,
             _p: PhantomData,
         })
     }

@@ -10,6 +10,7 @@
 use crate::{
     bindings,
     field::Invariant,
+    module::PerCpuWorkGuest,
     workqueue::WorkQueue, //
 };
 use core::{
@@ -68,6 +69,7 @@ pub struct PerCpuWork<C: PerCpuWorker> {
     slots: NonNull<c_void>,
     context: Arc<C>,
     queue: Arc<WorkQueue>,
+    _guest: PerCpuWorkGuest,
     _p: Invariant<C>,
 }
 
@@ -99,6 +101,7 @@ impl<C: PerCpuWorker> PerCpuWork<C> {
             slots: NonNull::new(slots).ok_or(ENOMEM)?,
             context,
             queue,
+            _guest: PerCpuWorkGuest::new(),
             _p: PhantomData,
         })
     }

@@ -29,6 +29,7 @@ use crate::{
         HasField,
         Invariant, //
     },
+    module::TimerGuest,
     rcu::{
         RcuArc,
         RcuObject, //
@@ -92,6 +93,7 @@ pub trait TimerCallback<const ID: u64 = 0>: RcuObject {
 pub struct Timer<T, const ID: u64 = 0> {
     #[pin]
     timer: Opaque<kernel::bindings::timer_list>,
+    _guest: TimerGuest,
     _p: Invariant<T>,
 }
 
@@ -119,6 +121,7 @@ where
                     key.as_ptr(),
                 )
             }),
+            _guest: TimerGuest::new(),
             _p: PhantomData,
         })
     }

@@ -35,6 +35,7 @@ use wgk::{
         SpinLockBh,
         WriteGuard, //
     },
+    module::Guarded,
     napi::{
         Napi,
         NapiContext,
@@ -338,6 +339,15 @@ pub fn timer_to_sub(x: Timer<Upper>) -> Timer<Lower> {
     x //^ E0308
 }
 
+/// `PerCpuWork`.
+pub fn per_cpu_work_to_super(x: PerCpuWork<Lower>) -> PerCpuWork<Upper> {
+    x //^ E0308
+}
+/// The other way.
+pub fn per_cpu_work_to_sub(x: PerCpuWork<Upper>) -> PerCpuWork<Lower> {
+    x //^ E0308
+}
+
 /// `Napi`.
 pub fn napi_to_super(x: Napi<Lower>) -> Napi<Upper> {
     x //^ E0308
@@ -371,6 +381,33 @@ pub fn notifier_to_super(x: Notifier<Sleep, Lower>) -> Notifier<Sleep, Upper> {
 }
 /// The other way.
 pub fn notifier_to_sub(x: Notifier<Sleep, Upper>) -> Notifier<Sleep, Lower> {
+    x //^ E0308
+}
+
+/// `PernetOps`.
+pub fn pernet_ops_to_super(x: PernetOps<Lower>) -> PernetOps<Upper> {
+    x //^ E0308
+}
+/// The other way.
+pub fn pernet_ops_to_sub(x: PernetOps<Upper>) -> PernetOps<Lower> {
+    x //^ E0308
+}
+
+/// `LinkOps`.
+pub fn link_ops_to_super(x: LinkOps<Lower>) -> LinkOps<Upper> {
+    x //^ E0308
+}
+/// The other way.
+pub fn link_ops_to_sub(x: LinkOps<Upper>) -> LinkOps<Lower> {
+    x //^ E0308
+}
+
+/// `Guarded`.
+pub fn guarded_to_super(x: Guarded<Lower>) -> Guarded<Upper> {
+    x //^ E0308
+}
+/// The other way.
+pub fn guarded_to_sub(x: Guarded<Upper>) -> Guarded<Lower> {
     x //^ E0308
 }
 
