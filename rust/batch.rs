@@ -28,6 +28,7 @@
 
 use crate::{
     bindings,
+    field::Invariant,
     rcu::{
         RcuArc,
         RcuObject, //
@@ -224,7 +225,7 @@ pub enum SubmitError<K: RcuObject> {
 /// packets are to be used only by whoever takes the pointer out.
 pub struct CryptRing<K: RcuObject> {
     ring: KBox<Opaque<bindings::ptr_ring>>,
-    _owner: PhantomData<fn() -> K>,
+    _owner: Invariant<K>,
 }
 
 // SAFETY: The ring has locks of its own; batches and owners are `Send`.

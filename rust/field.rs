@@ -11,7 +11,20 @@
 //!
 //! Safety review: `Documentation/safety.md#fieldrs`.
 
-use core::ptr::NonNull;
+use core::{
+    marker::PhantomData,
+    ptr::NonNull, //
+};
+
+/// Makes a type invariant in `T`: with neither a subtype nor a supertype of `T` in its place does it
+/// pass for itself.
+///
+/// Traits that are implemented for `T` say where in a `T` a field is, and what is called for it. A
+/// subtype of `T` is another type, with implementations of its own. (`'static` does not exclude
+/// that: `for<'a> fn(&'a u8)` is a subtype of `fn(&'static u8)`.) So whatever finds fields or
+/// functions by `T`, now or when it was made, has this; and so has what takes a `T` in through a
+/// shared reference, for what goes in comes out again.
+pub(crate) type Invariant<T> = PhantomData<fn(T) -> T>;
 
 /// Types with a field of type `F`, at a known offset.
 ///
@@ -64,7 +77,7 @@ pub unsafe trait HasField<F>: Sized {
 macro_rules! impl_has_field {
     ($(impl HasField<$field_type:ty> for $self:ty { self.$field:ident })*) => {$(
         // SAFETY: `offset_of!` finds the field in `Self` itself, never through `Deref`; the raw
-        // pointers are of one type only if the field's type is `$field_type`; the constant's
+        // pointers, which are invariant, are of one type only if the field's is `$field_type`; the constant's
         // assertion refuses a packed type that would misalign the field. It is initialised in
         // every value, for a union is refused: reading its field is not safe.
         unsafe impl $crate::field::HasField<$field_type> for $self {
@@ -74,7 +87,7 @@ macro_rules! impl_has_field {
                 });
                 $crate::field::assert_field_type::<$self, $field_type>(
                     // SAFETY: Only a place is computed, and by a function that is never called.
-                    |this| unsafe { &raw const (*this).$field },
+                    |this| unsafe { &raw mut (*this).$field },
                 );
                 let offset = ::core::mem::offset_of!($self, $field);
                 assert!(
@@ -96,4 +109,4 @@ pub const fn assert_always_there<T>(_: fn(&T)) {}
 
 /// Helper of [`impl_has_field!`].
 #[doc(hidden)]
-pub const fn assert_field_type<T, F>(_: fn(*const T) -> *const F) {}
+pub const fn assert_field_type<T, F>(_: fn(*mut T) -> *mut F) {}

@@ -36,6 +36,7 @@ pub use policy::Policy;
 
 use crate::{
     extack::ExtAck,
+    module::GenetlinkGuest,
     netns::Net, //
 };
 use core::{
@@ -390,8 +391,8 @@ impl Family {
 
     /// Registers the family. Process context.
     ///
-    /// Best the last thing that a module's init does: requests come at once, and a dump that is
-    /// running does not keep a module whose init fails.
+    /// Best the last thing that a module's init does, as requests come at once. (If it fails later,
+    /// it waits for the dumps that have begun: they hold a reference to the module.)
     pub fn register(&'static self) -> Result<Registration> {
         // SAFETY: The C side never writes to these bits.
         let flags = unsafe {
@@ -403,10 +404,15 @@ impl Family {
         if flags != (1, 0) {
             return Err(EINVAL);
         }
+        let guest = GenetlinkGuest::new();
         // SAFETY: A static, as is all that it points to. One that is registered already is
         // refused for its name.
         to_result(unsafe { bindings::genl_register_family(self.0.get()) })?;
-        Ok(Registration { family: self })
+        // INVARIANT: Registered above.
+        Ok(Registration {
+            family: self,
+            _guest: guest,
+        })
     }
 }
 
@@ -418,6 +424,7 @@ impl Family {
 /// `family` is registered.
 pub struct Registration {
     family: &'static Family,
+    _guest: GenetlinkGuest,
 }
 
 impl Drop for Registration {

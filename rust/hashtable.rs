@@ -21,7 +21,11 @@
 
 use crate::{
     bindings,
-    field::HasField,
+    field::{
+        HasField,
+        Invariant, //
+    },
+    module::TableGuest,
     rcu::{
         Guard,
         RcuArc,
@@ -180,8 +184,9 @@ pub use impl_has_key_node;
 struct Table<T: RcuObject + HasField<N>, N> {
     #[pin]
     table: Opaque<rhashtable>,
+    _guest: TableGuest,
     _objects: PhantomData<RcuArc<T>>,
-    _nodes: PhantomData<fn(N)>,
+    _nodes: Invariant<N>,
 }
 
 // SAFETY: The table has its own locks; it owns references to objects, which are `Send` and `Sync`.
@@ -197,6 +202,7 @@ impl<T: RcuObject + HasField<N>, N> Table<T, N> {
         try_pin_init!(Self {
             // INVARIANT: Empty, by the safety requirements.
             table <- Opaque::try_ffi_init(|slot| to_result(init(slot))),
+            _guest: TableGuest::new(),
             _objects: PhantomData,
             _nodes: PhantomData,
         })

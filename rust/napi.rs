@@ -11,6 +11,7 @@
 
 use crate::{
     bindings,
+    module::NapiGuest,
     netdevice::NetDevice,
     rcu::{
         RcuArc,
@@ -153,6 +154,7 @@ pub(crate) fn end_all(dev: &NetDevice) {
 pub struct Napi<C: NapiPoll> {
     instance: RcuArc<Instance<C>>,
     _ctx: Arc<C>,
+    _guest: NapiGuest,
 }
 
 impl<C: NapiPoll> Napi<C> {
@@ -160,6 +162,7 @@ impl<C: NapiPoll> Napi<C> {
     pub fn new(dev: &NetDevice, ctx: Arc<C>, flags: Flags) -> Result<Self> {
         // What `end_all` and `poll` go by.
         const { assert!(offset_of!(Base, napi) == 0 && offset_of!(Instance<C>, base) == 0) };
+        let guest = NapiGuest::new();
         let ptr = &raw const *ctx;
         let instance = RcuArc::pin_init(
             pin_init!(Instance {
@@ -192,6 +195,7 @@ impl<C: NapiPoll> Napi<C> {
         Ok(Self {
             instance,
             _ctx: ctx,
+            _guest: guest,
         })
     }
 

@@ -18,6 +18,8 @@
 use crate::{
     bindings,
     dst_cache::CacheList,
+    field::Invariant,
+    module::PernetGuest,
     rtnl::Rtnl, //
 };
 use core::{
@@ -384,7 +386,8 @@ impl<H: PernetHandler> Hooks<H> {
 /// `ops` came from a box and is registered.
 pub struct PernetOps<H: PernetHandler> {
     ops: NonNull<bindings::pernet_operations>,
-    _p: PhantomData<H>,
+    _guest: PernetGuest,
+    _p: Invariant<H>,
 }
 
 // SAFETY: Can be dropped, which is all one can do with it, by any thread.
@@ -397,6 +400,7 @@ impl<H: PernetHandler> PernetOps<H> {
     ///
     /// As everywhere, the module must drop the registration before it goes.
     pub fn register() -> Result<Self> {
+        let guest = PernetGuest::new();
         let ops = KBox::new(
             bindings::pernet_operations {
                 pre_exit: Some(Hooks::<H>::pre_exit),
@@ -428,6 +432,7 @@ impl<H: PernetHandler> PernetOps<H> {
         Ok(Self {
             // SAFETY: A box is not null.
             ops: unsafe { NonNull::new_unchecked(ops) },
+            _guest: guest,
             _p: PhantomData,
         })
     }

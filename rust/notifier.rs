@@ -9,7 +9,10 @@
 //!
 //! Safety review: `Documentation/safety.md#notifierrs`.
 
-use crate::bindings;
+use crate::{
+    bindings,
+    module::NotifierGuest, //
+};
 use core::marker::PhantomData;
 use kernel::{
     prelude::*,
@@ -112,6 +115,7 @@ struct Block<T> {
 /// `block` comes from a `KBox`, and its `nb` is registered, with [`called`](Self::called).
 pub struct Notifier<E: Event, T: Notify<E>> {
     block: *mut Block<T>,
+    _guest: NotifierGuest,
     _p: PhantomData<(E, KBox<Block<T>>)>,
 }
 
@@ -123,6 +127,7 @@ unsafe impl<E: Event, T: Notify<E>> Sync for Notifier<E, T> {}
 impl<E: Event, T: Notify<E>> Notifier<E, T> {
     /// Registers `target`. Process context.
     pub fn register(target: T) -> Result<Self> {
+        let guest = NotifierGuest::new();
         let nb = kernel::bindings::notifier_block {
             notifier_call: Some(Self::called),
             next: core::ptr::null_mut(),
@@ -145,6 +150,7 @@ impl<E: Event, T: Notify<E>> Notifier<E, T> {
         // INVARIANT: Registered above.
         Ok(Self {
             block,
+            _guest: guest,
             _p: PhantomData,
         })
     }

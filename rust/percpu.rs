@@ -9,9 +9,14 @@
 
 use crate::{
     bindings,
+    field::Invariant,
+    module::PerCpuWorkGuest,
     workqueue::WorkQueue, //
 };
-use core::ptr::NonNull;
+use core::{
+    marker::PhantomData,
+    ptr::NonNull, //
+};
 use kernel::{
     bindings::work_struct,
     prelude::*,
@@ -23,11 +28,12 @@ use kernel::{
 };
 
 /// Makes a [`PerCpuWork`] whose items are of a lock class of their own:
-/// `new_percpu_work!(context)?`.
+/// `new_percpu_work!(queue, context)?`.
 #[macro_export]
 macro_rules! new_percpu_work {
-    ($context:expr $(, $name:literal)? $(,)?) => {
+    ($queue:expr, $context:expr $(, $name:literal)? $(,)?) => {
         $crate::percpu::PerCpuWork::new(
+            $queue,
             $context,
             ::kernel::optional_name!($($name)?),
             ::kernel::static_lock_class!(),
@@ -50,15 +56,21 @@ struct Slot<C> {
     context: *const C,
 }
 
-/// A work item for each possible CPU, all with the same context.
+/// A work item for each possible CPU, all with the same context, and for one queue.
+///
+/// The queue is the items' own: that an item never runs twice at once, and that cancelling it finds
+/// it, is true of one queue, not of two.
 ///
 /// # Invariants
 ///
 /// `slots` is a per-CPU allocation of `Slot<C>`, each initialised with [`run`](Self::run) and a
-/// pointer to the value in `context`.
+/// pointer to the value in `context`, and never queued on anything but `queue`.
 pub struct PerCpuWork<C: PerCpuWorker> {
     slots: NonNull<c_void>,
     context: Arc<C>,
+    queue: Arc<WorkQueue>,
+    _guest: PerCpuWorkGuest,
+    _p: Invariant<C>,
 }
 
 // SAFETY: The items may be queued and cancelled by any task; the context is `Send` and `Sync`.
@@ -69,6 +81,7 @@ unsafe impl<C: PerCpuWorker> Sync for PerCpuWork<C> {}
 impl<C: PerCpuWorker> PerCpuWork<C> {
     /// Allocates the items; see [`new_percpu_work!`]. Sleeps.
     pub fn new(
+        queue: Arc<WorkQueue>,
         context: Arc<C>,
         name: &'static CStr,
         key: Pin<&'static LockClassKey>,
@@ -87,6 +100,9 @@ impl<C: PerCpuWorker> PerCpuWork<C> {
         Ok(Self {
             slots: NonNull::new(slots).ok_or(ENOMEM)?,
             context,
+            queue,
+            _guest: PerCpuWorkGuest::new(),
+            _p: PhantomData,
         })
     }
 
@@ -99,10 +115,13 @@ impl<C: PerCpuWorker> PerCpuWork<C> {
     /// Queues the item of a CPU; returns whether it was not queued before. If there is no such
     /// CPU, it is the item of the one this runs on. Any context.
     #[inline]
-    pub fn enqueue_on(&self, queue: &WorkQueue, cpu: u32) -> bool {
+    pub fn enqueue_on(&self, cpu: u32) -> bool {
+        let queue = self.queue.as_ptr();
+        // INVARIANT: It is the items' queue.
+        //
         // SAFETY: By the type invariants the items are allocated and initialised; they stay so
-        // until `drop`, which waits for those that are queued. The queue exists.
-        unsafe { bindings::percpu_work_queue(self.slots.as_ptr(), cpu, queue.as_ptr().cast()) }
+        // until `drop`, which waits for those that are queued. The queue exists as long as they do.
+        unsafe { bindings::percpu_work_queue(self.slots.as_ptr(), cpu, queue.cast()) }
     }
 
     /// # Safety
@@ -117,9 +136,11 @@ impl<C: PerCpuWorker> PerCpuWork<C> {
 }
 
 impl<C: PerCpuWorker> Drop for PerCpuWork<C> {
-    /// Cancels what is queued and waits for what is running; sleeps, and must not happen in `run`.
+    /// Cancels what is queued and waits for what is running; then gives up the queue, which is
+    /// drained if nobody else has it. Sleeps, and must not happen in `run`.
     fn drop(&mut self) {
-        // SAFETY: By the type invariants the items are allocated; nobody can queue them any more.
+        // SAFETY: By the type invariants the items are allocated; nobody can queue them any more. They
+        // were on one queue only, so what is cancelled and waited for is all there is.
         unsafe { bindings::percpu_work_free(self.slots.as_ptr()) }
     }
 }

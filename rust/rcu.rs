@@ -22,15 +22,18 @@
 //!
 //! # Unloading
 //!
-//! Callbacks run code of this module. So it must not be unloaded, and its init must not fail,
-//! while some are pending: the module calls [`barrier`] when all its references are gone, best by
-//! having an [`ExitBarrier`] as the last field of its state.
+//! Callbacks run code of this module. [`module`](mod@crate::module) sees to it that it stays until
+//! they are over.
 //!
 //! C header: [`include/linux/rcupdate.h`](srctree/include/linux/rcupdate.h)
 //!
 //! Safety review: `Documentation/safety.md#rcurs`.
 
-use crate::bindings;
+use crate::{
+    bindings,
+    field::Invariant,
+    rcu_barrier, //
+};
 use core::{
     marker::PhantomData,
     mem::ManuallyDrop,
@@ -39,7 +42,6 @@ use core::{
     sync::atomic::{
         fence,
         AtomicI32,
-        AtomicUsize,
         Ordering, //
     },
 };
@@ -57,9 +59,20 @@ use kernel::{
     types::Opaque,
 };
 
-pub use crate::rcu_cell::{
-    RcuCell,
-    RcuSyncCell, //
+pub(crate) use crate::rcu_barrier::{
+    finish,
+    pending,
+    settled, //
+};
+pub use crate::{
+    rcu_barrier::{
+        barrier,
+        MAX_CHAIN, //
+    },
+    rcu_cell::{
+        RcuCell,
+        RcuSyncCell, //
+    },
 };
 pub use kernel::sync::rcu::{
     read_lock,
@@ -207,7 +220,7 @@ impl<T> Inner<T> {
 /// the count has become zero, and not before.
 pub struct RcuArc<T: RcuObject> {
     ptr: NonNull<Inner<T>>,
-    _p: PhantomData<Inner<T>>,
+    _p: PhantomData<(Inner<T>, Invariant<T>)>,
 }
 
 // SAFETY: An `RcuArc<T>` gives shared access to a `T`, for which `T: Sync` (a supertrait of
@@ -219,9 +232,6 @@ unsafe impl<T: RcuObject> Sync for RcuArc<T> {}
 
 // The object is pinned, a reference to it need not be.
 impl<T: RcuObject> Unpin for RcuArc<T> {}
-
-/// The number of RCU callbacks of this file that have not ended yet.
-static PENDING: AtomicUsize = AtomicUsize::new(0);
 
 impl<T: RcuObject> RcuArc<T> {
     /// Allocates an object and initialises it in place.
@@ -381,9 +391,7 @@ impl<T: RcuObject> Drop for RcuArc<T> {
 unsafe fn release<T: RcuObject>(inner: NonNull<Inner<T>>) {
     // SAFETY: Nobody frees the object but the callback that is queued below.
     unsafe { &(*inner.as_ptr()).value }.on_last_ref();
-    // ORDERING: Relaxed: `call_rcu` orders this before the callback, and `barrier` is only
-    // meaningful if the caller has ordered all drops of references before it.
-    PENDING.fetch_add(1, Ordering::Relaxed);
+    rcu_barrier::dropped();
     // SAFETY: The head is part of the object, which is not touched by anyone else and stays
     // allocated until the callback; it is used at most once, as a count of zero is final.
     unsafe {
@@ -405,9 +413,7 @@ unsafe extern "C" fn free<T: RcuObject>(head: *mut kernel::bindings::callback_he
     // SAFETY: The object came from a `KBox` by the type invariants of `RcuArc`. There are no
     // references, none can be taken, and readers that saw the object have left their critical
     // sections. It is dropped in place, so the pinning guarantee holds.
-    drop(unsafe { KBox::<Inner<T>>::from_raw(inner) });
-    // ORDERING: Release: callbacks queued by the destructor are counted before this one is not.
-    PENDING.fetch_sub(1, Ordering::Release);
+    rcu_barrier::destroying(|| drop(unsafe { KBox::<Inner<T>>::from_raw(inner) }));
 }
 
 /// A borrowed look at an object, without a reference.
@@ -418,7 +424,7 @@ unsafe extern "C" fn free<T: RcuObject>(head: *mut kernel::bindings::callback_he
 /// `'g`. Its reference count may be zero.
 pub struct RcuRef<'g, T: RcuObject> {
     ptr: NonNull<Inner<T>>,
-    _p: PhantomData<&'g T>,
+    _p: PhantomData<(&'g T, Invariant<T>)>,
 }
 
 impl<T: RcuObject> Clone for RcuRef<'_, T> {
@@ -518,51 +524,11 @@ pub fn synchronize_net() {
     unsafe { bindings::synchronize_net() }
 }
 
-/// Waits until all objects whose last reference was dropped before this call are freed, those
-/// included that their destructors drop.
-///
-/// Sleeps; not while the caller holds a [`Guard`].
-pub fn barrier() {
-    loop {
-        // A destructor may drop the last reference to another object and so queue a callback after
-        // the one it runs in, behind `rcu_barrier()`'s back; hence the count.
-        //
-        // ORDERING: Pairs with the release in `free`.
-        let idle = PENDING.load(Ordering::Acquire) == 0;
-        // Callbacks are counted until their last but few instructions: also wait for their return.
-        //
-        // SAFETY: An FFI call without requirements other than the context.
-        unsafe { kernel::bindings::rcu_barrier() };
-        if idle {
-            break;
-        }
-    }
-}
-
-/// Calls [`barrier`] when dropped.
-///
-/// The module's state has one as its last field, and its init makes it first: then no callback of
-/// this crate can run in a module that is gone, be it after exit or after a failed init.
-pub struct ExitBarrier(());
-
-impl ExitBarrier {
-    /// Makes one.
-    #[expect(clippy::new_without_default)]
-    pub const fn new() -> Self {
-        Self(())
-    }
-}
-
-impl Drop for ExitBarrier {
-    fn drop(&mut self) {
-        barrier();
-    }
-}
-
 #[cfg(CONFIG_KUNIT = "y")]
 #[kernel::macros::kunit_tests(wgk_rcu)]
 mod tests {
     use super::*;
+    use core::sync::atomic::AtomicUsize;
     use kernel::sync::Arc;
 
     /// Counts what happens to objects.
@@ -627,19 +593,6 @@ mod tests {
         }
         barrier();
         assert_eq!(c.dropped.load(Ordering::Relaxed), 1);
-        Ok(())
-    }
-
-    #[test]
-    fn barrier_waits_for_chains() -> Result {
-        let c = counts()?;
-        let mut head = None;
-        for _ in 0..5 {
-            head = Some(object(&c, head)?);
-        }
-        drop(head);
-        barrier();
-        assert_eq!(c.dropped.load(Ordering::Relaxed), 5);
         Ok(())
     }
 

@@ -25,7 +25,11 @@
 
 use crate::{
     bindings,
-    field::HasField,
+    field::{
+        HasField,
+        Invariant, //
+    },
+    module::TimerGuest,
     rcu::{
         RcuArc,
         RcuObject, //
@@ -89,7 +93,8 @@ pub trait TimerCallback<const ID: u64 = 0>: RcuObject {
 pub struct Timer<T, const ID: u64 = 0> {
     #[pin]
     timer: Opaque<kernel::bindings::timer_list>,
-    _p: PhantomData<fn(T)>,
+    _guest: TimerGuest,
+    _p: Invariant<T>,
 }
 
 // SAFETY: C timers have their own locks; there is no `T` in here.
@@ -116,6 +121,7 @@ where
                     key.as_ptr(),
                 )
             }),
+            _guest: TimerGuest::new(),
             _p: PhantomData,
         })
     }

@@ -18,6 +18,7 @@
 use crate::{
     bindings,
     dst_cache::DstCache,
+    module::SocketGuest,
     netdevice::RegisteredDevice,
     netns::{
         Net,
@@ -87,6 +88,7 @@ pub struct UdpSocket<T: UdpReceiver> {
     port: u16,
     net: WeakNet,
     ctx: ManuallyDrop<RcuArc<T>>,
+    _guest: SocketGuest,
 }
 
 // SAFETY: Sockets are bound to no context.
@@ -100,6 +102,7 @@ impl<T: UdpReceiver> UdpSocket<T> {
         // The lowest three bits of a socket's user data are flags of the kernel's.
         const { assert!(align_of::<T>() >= 8) };
         let weak = WeakNet::new(net)?;
+        let guest = SocketGuest::new();
         let mut sk = ptr::null_mut();
         // SAFETY: The namespace is alive while borrowed. The callback fits the user data, which
         // lives until a grace period after the socket was closed.
@@ -122,6 +125,7 @@ impl<T: UdpReceiver> UdpSocket<T> {
             port,
             net: weak,
             ctx: ManuallyDrop::new(ctx),
+            _guest: guest,
         })
     }
 
@@ -144,6 +148,8 @@ impl<T: UdpReceiver> Drop for UdpSocket<T> {
         });
         if closed.is_none() {
             pr_warn!("UDP socket outlived its network namespace\n");
+            // It is still there.
+            core::mem::forget(SocketGuest::new());
             return;
         }
         // SAFETY: Callbacks that read the user data before it was cleared run under RCU, and the

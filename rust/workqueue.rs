@@ -13,6 +13,10 @@
 
 use crate::{
     bindings,
+    module::{
+        ForeignWorkGuest,
+        WorkQueueGuest, //
+    },
     rcu::{
         RcuArc,
         RcuObject, //
@@ -20,7 +24,11 @@ use crate::{
 };
 use core::{
     ops::BitOr,
-    ptr::NonNull, //
+    ptr::NonNull,
+    sync::atomic::{
+        AtomicBool,
+        Ordering, //
+    },
 };
 use kernel::{
     bindings::work_struct,
@@ -80,6 +88,7 @@ impl BitOr for WqFlags {
 /// `wq` is a work queue that is destroyed by nobody else.
 pub struct WorkQueue {
     wq: NonNull<kernel::bindings::workqueue_struct>,
+    _guest: WorkQueueGuest,
 }
 
 // SAFETY: Work queues may be used and destroyed by any task.
@@ -104,6 +113,7 @@ impl WorkQueue {
         // INVARIANT: Just made.
         Ok(Self {
             wq: NonNull::new(wq.cast()).ok_or(ENOMEM)?,
+            _guest: WorkQueueGuest::new(),
         })
     }
 
@@ -112,11 +122,12 @@ impl WorkQueue {
         self.wq.as_ptr()
     }
 
-    /// Queues a work item; for an `RcuArc`, returns whether it was not queued before. Any context.
+    /// Queues the work item of an object; returns whether it was not queued before, here or
+    /// elsewhere. Any context.
     #[inline]
-    pub fn enqueue<W, const ID: u64>(&self, work: W) -> W::EnqueueOutput
+    pub fn enqueue<T, const ID: u64>(&self, work: RcuArc<T>) -> bool
     where
-        W: RawWorkItem<ID> + Send + 'static,
+        T: WorkItem<ID, Pointer = RcuArc<T>> + HasWork<T, ID> + RcuObject,
     {
         self.enqueue_on(u32::MAX, work)
     }
@@ -124,15 +135,18 @@ impl WorkQueue {
     /// Queues a work item on a CPU, or on any if there is no such CPU. If that goes offline, the
     /// work runs elsewhere. Any context.
     #[inline]
-    pub fn enqueue_on<W, const ID: u64>(&self, cpu: u32, work: W) -> W::EnqueueOutput
+    pub fn enqueue_on<T, const ID: u64>(&self, cpu: u32, work: RcuArc<T>) -> bool
     where
-        W: RawWorkItem<ID> + Send + 'static,
+        T: WorkItem<ID, Pointer = RcuArc<T>> + HasWork<T, ID> + RcuObject,
     {
         let wq = self.as_ptr();
-        // SAFETY: The closure returns false only if the item is queued already. The item is `Send`
-        // and static, so it may run anywhere and at any time; `__enqueue` keeps the pointer valid
-        // until it does. The queue is not being destroyed, as that takes it mutably.
-        unsafe { work.__enqueue(|work| bindings::queue_work_near(cpu, wq.cast(), work.cast())) }
+        // SAFETY: The closure returns false only if the item is queued already. The queue is not
+        // being destroyed, as that takes it mutably.
+        unsafe {
+            hand_over(work, |work| {
+                bindings::queue_work_near(cpu, wq.cast(), work.cast())
+            })
+        }
     }
 
     /// Waits until all that was queued before this call has run. Sleeps.
@@ -150,7 +164,7 @@ impl Drop for WorkQueue {
     }
 }
 
-// SAFETY: `__enqueue` below takes the `work_struct` from the `Work<T, ID>` field of the object.
+// SAFETY: `hand_over` takes the `work_struct` from the `Work<T, ID>` field of the object.
 // `Work::new`, the only way to make one, initialises it with `T::Pointer::run`, which is the `run`
 // of this implementation, as `T::Pointer` is `RcuArc<T>`.
 unsafe impl<T, const ID: u64> WorkItemPointer<ID> for RcuArc<T>
@@ -158,9 +172,9 @@ where
     T: WorkItem<ID, Pointer = Self> + HasWork<T, ID> + RcuObject,
 {
     unsafe extern "C" fn run(work: *mut work_struct) {
-        // SAFETY: `__enqueue` only queues the `Work<T, ID>` of a `T`.
+        // SAFETY: `hand_over` only queues the `Work<T, ID>` of a `T`.
         let object = unsafe { T::work_container_of(work.cast::<Work<T, ID>>()) };
-        // SAFETY: The object is not null; the pointer owns the reference that `__enqueue` left to
+        // SAFETY: The object is not null; the pointer owns the reference that `hand_over` left to
         // the queue, which has given it back by this call.
         T::run(unsafe { RcuArc::from_raw(NonNull::new_unchecked(object)) })
     }
@@ -176,20 +190,47 @@ where
     /// Whether the item was not queued before. If it was, the reference is dropped.
     type EnqueueOutput = bool;
 
-    #[inline]
+    /// Called by queues of others, such as `kernel::workqueue::system()`. Of these nobody knows when
+    /// they have done with our code, so it stays.
     unsafe fn __enqueue<F>(self, queue_work_on: F) -> bool
     where
         F: FnOnce(*mut work_struct) -> bool,
     {
-        let object = RcuArc::into_raw(self);
-        // SAFETY: The pointer points to a valid `T`.
-        let work = unsafe { T::raw_get_work(object.as_ptr()) };
-        // SAFETY: And that to the `Work` in it.
-        let queued = queue_work_on(unsafe { Work::raw_get(work) });
-        if !queued {
-            // SAFETY: The queue did not take the reference, so this takes it back.
-            drop(unsafe { RcuArc::from_raw(object) });
+        static COUNTED: AtomicBool = AtomicBool::new(false);
+        if !COUNTED.swap(true, Ordering::Relaxed) {
+            core::mem::forget(ForeignWorkGuest::new());
         }
-        queued
+        // SAFETY: By the safety requirements of this function.
+        unsafe { hand_over(self, queue_work_on) }
     }
+}
+
+/// Has `queue` queue the work item of an object; with it goes the reference.
+///
+/// The item can be queued on one queue while it runs on another, and so run twice at once. There is
+/// no harm in that: each run was handed a reference of its own, to an object that is `Sync`, and the
+/// queue does not look at the item once it runs.
+///
+/// # Safety
+///
+/// `queue` must return false only if the item is queued already, and if it returns true, have it run
+/// later.
+#[inline]
+unsafe fn hand_over<T, const ID: u64>(
+    object: RcuArc<T>,
+    queue: impl FnOnce(*mut work_struct) -> bool,
+) -> bool
+where
+    T: WorkItem<ID, Pointer = RcuArc<T>> + HasWork<T, ID> + RcuObject,
+{
+    let object = RcuArc::into_raw(object);
+    // SAFETY: The pointer points to a valid `T`.
+    let work = unsafe { T::raw_get_work(object.as_ptr()) };
+    // SAFETY: And that to the `Work` in it.
+    let queued = queue(unsafe { Work::raw_get(work) });
+    if !queued {
+        // SAFETY: The queue did not take the reference, so this takes it back.
+        drop(unsafe { RcuArc::from_raw(object) });
+    }
+    queued
 }

@@ -20,8 +20,7 @@ use wgk::{
         Notifier,
         Sleep,
         VmFork, //
-    },
-    rcu::ExitBarrier, //
+    }, //
 };
 
 mod admission;
@@ -53,7 +52,7 @@ mod workers;
 
 use interface::WireGuard;
 
-module! {
+wgk::module! {
     type: Module,
     name: "wireguard_rs",
     authors: ["The wireguard_rs developers"],
@@ -64,26 +63,24 @@ module! {
 
 /// Version 1 of the family `wireguard`.
 static FAMILY: Family = Family::new(
-    kernel::module::this_module::<Module>(),
+    kernel::module::this_module::<LocalModule>(),
     c"wireguard",
     1,
     &netlink::OPS,
 );
 
 /// What the module registers. Dropped in this order: first nothing new can be asked for, then the
-/// interfaces go, then what notifies them, at last what is still under way in RCU callbacks.
+/// interfaces go, then what notifies them. Then `wgk::module!` waits for what is still under way.
 struct Module {
     _genetlink: genetlink::Registration,
     _links: LinkOps<WireGuard>,
     _pernet: PernetOps<WireGuard>,
     _vm_fork: Notifier<VmFork, WireGuard>,
     _pm: Notifier<Sleep, WireGuard>,
-    _callbacks: ExitBarrier,
 }
 
 impl kernel::Module for Module {
     fn init(module: &'static ThisModule) -> Result<Self> {
-        let callbacks = ExitBarrier::new();
         let pm = Notifier::register(WireGuard)?;
         let vm_fork = Notifier::register(WireGuard)?;
         let pernet = PernetOps::register()?;
@@ -96,7 +93,6 @@ impl kernel::Module for Module {
             _pernet: pernet,
             _vm_fork: vm_fork,
             _pm: pm,
-            _callbacks: callbacks,
         })
     }
 }

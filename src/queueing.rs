@@ -90,7 +90,6 @@ impl<O: RcuObject> PerCpuWorker for Shared<O> {
 /// A stage of the data path.
 pub(crate) struct Stage<O: RcuObject> {
     work: PerCpuWork<Shared<O>>,
-    queue: Arc<WorkQueue>,
     last_cpu: AtomicI32,
 }
 
@@ -108,8 +107,7 @@ impl<O: RcuObject> Stage<O> {
             GFP_KERNEL,
         )?;
         Ok(Self {
-            work: new_percpu_work!(shared, "wireguard::crypt")?,
-            queue,
+            work: new_percpu_work!(queue, shared, "wireguard::crypt")?,
             last_cpu: AtomicI32::new(-1),
         })
     }
@@ -126,9 +124,7 @@ impl<O: RcuObject> Stage<O> {
         let jobs = &self.work.context().jobs;
         jobs.ring.submit(order, batch)?;
         if jobs.workers.submitted(segments, boottime_coarse_ns())
-            && !self
-                .work
-                .enqueue_on(&self.queue, cpu::next_online(&self.last_cpu))
+            && !self.work.enqueue_on(cpu::next_online(&self.last_cpu))
         {
             jobs.workers.not_called();
         }
@@ -177,7 +173,6 @@ impl Messages {
 /// A queue of messages, and the workers that see to them.
 pub(crate) struct MessageQueue {
     work: PerCpuWork<Messages>,
-    queue: Arc<WorkQueue>,
     last_cpu: AtomicI32,
 }
 
@@ -193,8 +188,7 @@ impl MessageQueue {
             GFP_KERNEL,
         )?;
         Ok(Self {
-            work: new_percpu_work!(messages, "wireguard::handshake_receive")?,
-            queue,
+            work: new_percpu_work!(queue, messages, "wireguard::handshake_receive")?,
             last_cpu: AtomicI32::new(-1),
         })
     }
@@ -222,8 +216,7 @@ impl MessageQueue {
         queue.push_back(message);
         messages.len.fetch_add(1, Relaxed);
         drop(queue);
-        self.work
-            .enqueue_on(&self.queue, cpu::next_online(&self.last_cpu));
+        self.work.enqueue_on(cpu::next_online(&self.last_cpu));
         Ok(())
     }
 

@@ -40,7 +40,7 @@ pub struct OrderQueue<K: RcuObject> {
     stub: Link,
     #[pin]
     _pin: PhantomPinned,
-    _owner: PhantomData<fn() -> K>,
+    _owner: Invariant<K>,
 }
 
 const _: () = assert!(size_of::<OrderQueue<()>>() <= 48);

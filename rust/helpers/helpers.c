@@ -10,6 +10,7 @@
 #include "hashtable.c"
 #include "lock.c"
 #include "log.c"
+#include "module.c"
 #include "napi.c"
 #include "netdevice.c"
 #include "netns.c"

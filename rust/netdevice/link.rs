@@ -21,7 +21,9 @@ use super::{
 };
 use crate::{
     bindings,
+    field::Invariant,
     genetlink::Attr,
+    module::LinkGuest,
     netns::Net,
     rcu::{
         self,
@@ -123,7 +125,8 @@ pub(super) fn remove(rtnl: &Rtnl, node: &Node) {
 /// `kind` came from a box; it is in the list, and registered.
 pub struct LinkOps<D: Driver> {
     kind: NonNull<Kind>,
-    _p: PhantomData<D>,
+    _guest: LinkGuest,
+    _p: Invariant<D>,
 }
 
 // SAFETY: Can be dropped by any thread, and that is all.
@@ -138,6 +141,7 @@ impl<D: Driver> LinkOps<D> {
     /// argument is there to say that this is for a module's init.
     pub fn register(_module: &'static ThisModule) -> Result<Self> {
         const { Priv::<D>::ALIGNED };
+        let guest = LinkGuest::new();
         let kind = KBox::new(
             Kind {
                 driver: TypeId::of::<D>(),
@@ -179,6 +183,7 @@ impl<D: Driver> LinkOps<D> {
             Ok(()) => Ok(Self {
                 // SAFETY: A box is not null.
                 kind: unsafe { NonNull::new_unchecked(kind) },
+                _guest: guest,
                 _p: PhantomData,
             }),
             Err(e) => {

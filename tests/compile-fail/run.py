@@ -5,7 +5,8 @@
 usage (in the sandbox, by scripts/compile-fail): run.py BUILD-DIRECTORY [CASE]...
 
 A `//~ E0000` line is an error's code: those, and no others, must come. Any other `//~` line is a text that
-must be in what the compiler says.
+must be in what the compiler says. Where lines end with `//^ E0000`, each of them must have an error of that code,
+and no other line may have one: so one case can make many attempts, none of which may pass.
 """
 
 import os
@@ -46,7 +47,9 @@ def main():
         count += 1
         path = os.path.join(HERE, file)
         with open(path, encoding='utf-8') as f:
-            wanted = [line[4:].strip() for line in f if line.startswith('//~ ')]
+            lines = f.read().splitlines()
+        wanted = [line[4:].strip() for line in lines if line.startswith('//~ ')]
+        places = {(m[1], str(i)) for i, line in enumerate(lines, 1) if (m := re.search(r'//\^ (E\d{4})$', line))}
         codes = {w for w in wanted if re.fullmatch(r'E\d{4}', w)}
         texts = [w for w in wanted if w not in codes]
         said = {}
@@ -66,6 +69,11 @@ def main():
             why = 'the misuse compiles'
         elif set(re.findall(r'^error\[(E\d{4})\]', said[True][1], re.M)) != codes or not all(t in said[True][1] for t in texts):
             why = f'the misuse fails otherwise than by {", ".join(wanted)}:\n' + said[True][1]
+        elif places:
+            got = set(re.findall(r'^error\[(E\d{4})\].*\n *--> .*/' + re.escape(file) + r':(\d+):', said[True][1], re.M))
+            if got != places:
+                odd = sorted(f'line {n}: {c} {"expected" if (c, n) in places else "not expected"}' for c, n in got ^ places)
+                why = '; '.join(odd)
         failed += why is not None
         print(f'ok - {name}' if why is None else f'not ok - {name}: {why}', flush=True)
     if not count:

@@ -11,7 +11,13 @@ use kernel::{
         WorkItem, //
     }, //
 };
-use wgk::workqueue::WorkQueue;
+use wgk::{
+    rcu::{
+        RcuArc,
+        RcuObject, //
+    },
+    workqueue::WorkQueue, //
+};
 
 #[cfg(misuse)]
 type Data = *mut u8;
@@ -26,17 +32,18 @@ pub struct Item {
     work: Work<Item>,
 }
 
+impl RcuObject for Item {}
 impl_has_work! { impl HasWork<Item> for Item { self.work } }
 
 impl WorkItem for Item {
-    type Pointer = Pin<KBox<Item>>;
+    type Pointer = RcuArc<Item>;
 
-    fn run(this: Pin<KBox<Item>>) {
+    fn run(this: RcuArc<Item>) {
         let _ = this.data;
     }
 }
 
 /// Queues it.
-pub fn queue(queue: &WorkQueue, item: Pin<KBox<Item>>) {
-    queue.enqueue(item);
+pub fn queue(queue: &WorkQueue, item: RcuArc<Item>) -> bool {
+    queue.enqueue(item)
 }

@@ -103,15 +103,31 @@ const FILES: &[File] = &[
         changes: &[],
     },
     File {
-        path: "rust/rcu.rs",
+        path: "rust/rcu_barrier.rs",
         parent: false,
         end: "#[cfg(CONFIG_KUNIT",
         tail: "",
         changes: &[
             (
-                "static PENDING: AtomicUsize = AtomicUsize::new(0);",
-                "loom::lazy_static! { static ref PENDING: AtomicUsize = AtomicUsize::new(0); }",
+                "static DROPPED: AtomicUsize = AtomicUsize::new(0);",
+                "loom::lazy_static! { static ref DROPPED: AtomicUsize = AtomicUsize::new(0); }",
             ),
+            (
+                "static DESTROYED: AtomicUsize = AtomicUsize::new(0);",
+                "loom::lazy_static! { static ref DESTROYED: AtomicUsize = AtomicUsize::new(0); }",
+            ),
+            (
+                "static CHAINED: AtomicUsize = AtomicUsize::new(0);",
+                "loom::lazy_static! { static ref CHAINED: AtomicUsize = AtomicUsize::new(0); }",
+            ),
+        ],
+    },
+    File {
+        path: "rust/rcu.rs",
+        parent: false,
+        end: "#[cfg(CONFIG_KUNIT",
+        tail: "",
+        changes: &[
             // Loom reports by panicking.
             (
                 "unsafe extern \"C\" fn free",

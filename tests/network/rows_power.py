@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
 """Sleep: keys leave memory before it."""
 
+import base64
 import os
+import signal
+import subprocess
 import time
 
-from lab import Skip, row
+from lab import Skip, row, wait_for
 from wgpeer import DATA, INITIATION
 
 
@@ -54,6 +57,36 @@ def restore(lab):
         raise Skip(f'/dev/snapshot: {e}') from e
     pair.say(b'0001')
     lab.see('the session goes on', [m.kind for m in pair.peer.messages(1, 5, answer=False)], [DATA])
+
+
+@row('preparing to hibernate while peers come and go')
+def churn(lab):
+    # What a peer had is wiped after a grace period, and preparing waits for that: for those that are gone
+    # by then. These loops see to it that there always are some, and end after a while.
+    if not os.path.exists('/dev/snapshot'):
+        raise Skip('the kernel has no /dev/snapshot')
+    pair = lab.pair()
+    loops = []
+    for number in range(2):
+        key = base64.b64encode(bytes([number + 1] * 32)).decode()
+        peers = f'peer {key} peer {key} remove ' * 40
+        with pair.a:
+            loops.append(subprocess.Popen(['timeout', '30', 'sh', '-c', f'while :; do wg set wg0 {peers}; echo; done'],
+                                          stdout=subprocess.PIPE, start_new_session=True))
+    try:
+        for loop in loops:
+            loop.stdout.readline()
+        try:
+            os.close(os.open('/dev/snapshot', os.O_RDONLY))
+        except OSError as e:
+            raise Skip(f'/dev/snapshot: {e}') from e
+        lab.see('ready while they still do', [loop.poll() for loop in loops], [None, None])
+    finally:
+        for loop in loops:
+            if loop.poll() is None:
+                os.killpg(loop.pid, signal.SIGKILL)
+            loop.wait()
+    lab.see('the tunnel', wait_for(lambda: pair.works() == 'works'), True)
 
 
 @row('a cloned virtual machine')

@@ -95,8 +95,9 @@ pub fn model(preemptions: usize, test: impl Fn() + Sync + Send + 'static) {
         counted.count();
         twin_alloc::begin();
         twin_rcu::begin();
-        // Also the first use of its counter, before there are threads.
+        // Also the first use of its counters, before there are threads.
         rcu::barrier();
+        assert_eq!(rcu::pending(), 0);
         test();
         rcu::barrier();
         assert_eq!(twin_alloc::alive(), 0, "objects are left");
