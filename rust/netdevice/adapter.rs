@@ -394,11 +394,13 @@ impl<D: Driver> Adapter<D> {
         skb: *mut bindings::sk_buff,
         dev: *mut bindings::net_device,
     ) -> bindings::netdev_tx_t {
-        // SAFETY: Valid for this call. The packet is handed over (`NETDEV_TX_BUSY`, to give it back,
-        // is never returned), and its route counted (`__dev_queue_xmit()` sees to it).
-        let Some(packet) = (unsafe { TxPacket::new(skb, NetDevice::from_raw(dev)) }) else {
-            // SAFETY: Valid for this call.
-            unsafe { NetDevice::from_raw(dev) }.count(Counter::TxDropped, 1);
+        // SAFETY: Packets are only sent by a device that has been up; the caller's reference keeps
+        // it for this call.
+        let netdev = unsafe { RegisteredDevice::from_raw(dev) };
+        // SAFETY: The packet is handed over (`NETDEV_TX_BUSY`, to give it back, is never returned),
+        // and its route counted (`__dev_queue_xmit()` sees to it).
+        let Some(packet) = (unsafe { TxPacket::new(skb, netdev) }) else {
+            netdev.count(Counter::TxDropped, 1);
             return bindings::netdev_tx_NETDEV_TX_OK;
         };
         // SAFETY: The caller has a reference to the device, without which `priv_destructor` is not
@@ -406,9 +408,7 @@ impl<D: Driver> Adapter<D> {
         let Some(this) = (unsafe { Priv::<D>::this(dev) }) else {
             return bindings::netdev_tx_NETDEV_TX_OK;
         };
-        // SAFETY: Packets are only sent by a device that has been up; the caller's reference keeps
-        // it for this call.
-        match D::xmit(this, unsafe { RegisteredDevice::from_raw(dev) }, packet) {
+        match D::xmit(this, netdev, packet) {
             Ok(()) => bindings::netdev_tx_NETDEV_TX_OK,
             // `dev_xmit_complete()`: negative means consumed.
             Err(e) => e.to_errno(),
