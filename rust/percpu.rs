@@ -44,9 +44,9 @@ pub use new_percpu_work;
 
 /// What a [`PerCpuWork`] does.
 pub trait PerCpuWorker: Send + Sync + 'static {
-    /// Runs on the CPU it was queued for, in process context, for several CPUs at once but never
-    /// twice at once for the same.
-    fn run(ctx: &Self);
+    /// Runs the item of `cpu`, in process context: on that CPU, unless it went offline. For several
+    /// CPUs at once, but never twice at once for the same.
+    fn run(ctx: &Self, cpu: u32);
 }
 
 /// What is allocated for each CPU; `struct wg_percpu_work` of `helpers/workqueue.c`.
@@ -54,6 +54,7 @@ pub trait PerCpuWorker: Send + Sync + 'static {
 struct Slot<C> {
     work: Opaque<work_struct>,
     context: *const C,
+    cpu: u32,
 }
 
 /// A work item for each possible CPU, all with the same context, and for one queue.
@@ -63,8 +64,8 @@ struct Slot<C> {
 ///
 /// # Invariants
 ///
-/// `slots` is a per-CPU allocation of `Slot<C>`, each initialised with [`run`](Self::run) and a
-/// pointer to the value in `context`, and never queued on anything but `queue`.
+/// `slots` is a per-CPU allocation of `Slot<C>`, each initialised with [`run`](Self::run), a pointer
+/// to the value in `context`, and its CPU, and never queued on anything but `queue`.
 pub struct PerCpuWork<C: PerCpuWorker> {
     slots: NonNull<c_void>,
     context: Arc<C>,
@@ -112,8 +113,9 @@ impl<C: PerCpuWorker> PerCpuWork<C> {
         &self.context
     }
 
-    /// Queues the item of a CPU; returns whether it was not queued before. If there is no such
-    /// CPU, it is the item of the one this runs on. Any context.
+    /// Queues the item of a CPU; returns whether it was not queued before. In either case it begins
+    /// to run after this, and sees what was done before this. If there is no such CPU, it is the item
+    /// of the one this runs on. Any context.
     #[inline]
     pub fn enqueue_on(&self, cpu: u32) -> bool {
         let queue = self.queue.as_ptr();
@@ -131,7 +133,7 @@ impl<C: PerCpuWorker> PerCpuWork<C> {
         let slot = work.cast::<Slot<C>>();
         // SAFETY: `work` is the first field of a `Slot<C>`, which is not freed while it runs. The
         // context is kept until then, and only borrowed shared.
-        C::run(unsafe { &*(*slot).context })
+        unsafe { C::run(&*(*slot).context, (*slot).cpu) }
     }
 }
 

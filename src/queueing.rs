@@ -51,26 +51,40 @@ use crate::{
 
 /// What a stage does with its batches.
 pub(crate) trait Task<O: RcuObject>: Send + Sync {
-    /// Takes batches until there are none, and sees to what is finished. Process context.
-    fn run(&self, jobs: &Jobs<O>);
+    /// Takes batches until there are none (it must not end before), and sees to what is finished.
+    /// Process context.
+    fn run(&self, worker: &Worker<'_, O>);
 }
 
 /// Batches that wait, and the workers that see to them.
-pub(crate) struct Jobs<O: RcuObject> {
+struct Jobs<O: RcuObject> {
     ring: CryptRing<O>,
     workers: Workers,
 }
 
-impl<O: RcuObject> Jobs<O> {
-    /// The next batch for the worker that asks; `None` if it is to end.
+/// A CPU's worker, while it runs.
+pub(crate) struct Worker<'a, O: RcuObject> {
+    jobs: &'a Jobs<O>,
+    /// Whose work item this is.
+    cpu: u32,
+}
+
+impl<'a, O: RcuObject> Worker<'a, O> {
+    fn begin(jobs: &'a Jobs<O>, cpu: u32) -> Self {
+        jobs.workers.began(cpu);
+        Self { jobs, cpu }
+    }
+
+    /// The next batch; `None` if the worker is to end, and not to ask again.
     pub(crate) fn next(&self) -> Option<CryptJob<O>> {
-        let job = self.ring.pop().or_else(|| {
-            self.workers.ended();
-            let late = self.ring.pop()?;
-            self.workers.resumed();
+        let Jobs { ring, workers } = self.jobs;
+        let job = ring.pop().or_else(|| {
+            workers.ended(self.cpu);
+            let late = ring.pop()?;
+            workers.began(self.cpu);
             Some(late)
         })?;
-        self.workers.taken(job.len());
+        workers.taken(job.len());
         Some(job)
     }
 }
@@ -82,8 +96,8 @@ struct Shared<O: RcuObject> {
 }
 
 impl<O: RcuObject> PerCpuWorker for Shared<O> {
-    fn run(ctx: &Self) {
-        ctx.task.run(&ctx.jobs);
+    fn run(ctx: &Self, cpu: u32) {
+        ctx.task.run(&Worker::begin(&ctx.jobs, cpu));
     }
 }
 
@@ -112,7 +126,7 @@ impl<O: RcuObject> Stage<O> {
         })
     }
 
-    /// Has a batch worked on, and keeps its place in `order`. Calls the next CPU's worker, unless
+    /// Has a batch worked on, and keeps its place in `order`. Calls another CPU's worker, unless
     /// those that are up are enough. On an error see [`CryptRing::submit`]. Any context.
     #[inline]
     pub(crate) fn submit(
@@ -123,10 +137,9 @@ impl<O: RcuObject> Stage<O> {
         let segments = batch.len();
         let jobs = &self.work.context().jobs;
         jobs.ring.submit(order, batch)?;
-        if jobs.workers.submitted(segments, boottime_coarse_ns())
-            && !self.work.enqueue_on(cpu::next_online(&self.last_cpu))
-        {
-            jobs.workers.not_called();
+        let next = || cpu::next_online(&self.last_cpu);
+        if let Some(cpu) = jobs.workers.submitted(segments, boottime_coarse_ns(), next) {
+            self.work.enqueue_on(cpu);
         }
         Ok(())
     }
@@ -152,7 +165,7 @@ struct Messages {
 }
 
 impl PerCpuWorker for Messages {
-    fn run(ctx: &Self) {
+    fn run(ctx: &Self, _cpu: u32) {
         loop {
             let Some(message) = ctx.queue.lock().pop_front() else {
                 return;

@@ -53,8 +53,8 @@ use crate::{
     },
     peer::Peer,
     queueing::{
-        Jobs,
-        Task, //
+        Task,
+        Worker, //
     },
     send,
     session::Session, //
@@ -135,12 +135,12 @@ const BURST: usize = 16;
 pub(crate) struct Decrypt(pub(crate) Arc<NapiSet<Peer>>);
 
 impl Task<Session> for Decrypt {
-    fn run(&self, jobs: &Jobs<Session>) {
+    fn run(&self, worker: &Worker<'_, Session>) {
         // An instance is polled when there's a burst to deliver, not for each packet: in process
         // context a poll would begin at once, find one packet, and leave nothing for GRO to merge.
         let mut waiting = None;
         let mut done = 0;
-        while let Some(job) = jobs.next() {
+        while let Some(job) = worker.next() {
             let session = decrypt(job);
             if let Some(instance) = self.0.list(session.peer.clone()) {
                 if let Some(other) = waiting.replace(instance).filter(|w| *w != instance) {

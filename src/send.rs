@@ -53,8 +53,8 @@ use crate::{
         WORK_TRANSMIT, //
     },
     queueing::{
-        Jobs,
-        Task, //
+        Task,
+        Worker, //
     },
     resources::wake_transmit,
     session::Session,
@@ -196,8 +196,8 @@ fn submit(session: &RcuArc<Session>, batch: Batch<Session>) {
 pub(crate) struct Encrypt(pub(crate) Arc<WorkQueue>);
 
 impl Task<Session> for Encrypt {
-    fn run(&self, jobs: &Jobs<Session>) {
-        while let Some(job) = jobs.next() {
+    fn run(&self, worker: &Worker<'_, Session>) {
+        while let Some(job) = worker.next() {
             wake_transmit(&self.0, &encrypt(job).peer);
             cpu::cond_resched();
         }

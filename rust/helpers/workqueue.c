@@ -25,6 +25,7 @@ bool wg_helper_queue_work_near(unsigned int cpu, struct workqueue_struct *wq,
 struct wg_percpu_work {
 	struct work_struct work;
 	const void *context;
+	unsigned int cpu;
 };
 
 void __percpu *wg_helper_percpu_work_alloc(work_func_t func,
@@ -48,6 +49,7 @@ void __percpu *wg_helper_percpu_work_alloc(work_func_t func,
 		INIT_LIST_HEAD(&w->work.entry);
 		w->work.func = func;
 		w->context = context;
+		w->cpu = cpu;
 	}
 	return works;
 }

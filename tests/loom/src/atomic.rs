@@ -254,6 +254,11 @@ macro_rules! counting {
             }
 
             #[track_caller]
+            pub fn fetch_and(&self, value: $value, order: Ordering) -> $value {
+                self.led_in().fetch_and(value, weakened(order, Location::caller()))
+            }
+
+            #[track_caller]
             pub fn fetch_or(&self, value: $value, order: Ordering) -> $value {
                 self.led_in().fetch_or(value, weakened(order, Location::caller()))
             }
