@@ -27,6 +27,12 @@
 //! Safety review: `Documentation/safety.md#batchrs`.
 
 use crate::{
+    atomic::{
+        Acquire,
+        HotAtomic,
+        Relaxed,
+        Release, //
+    },
     bindings,
     field::Invariant,
     rcu::{
@@ -54,11 +60,7 @@ use core::{
     ptr::{
         self,
         NonNull, //
-    },
-    sync::atomic::{
-        AtomicU32,
-        Ordering, //
-    },
+    }, //
 };
 use kernel::{
     alloc::flags::GFP_KERNEL,
@@ -114,7 +116,7 @@ impl<K: RcuObject> Batch<K> {
         // SAFETY: The chain is ours alone now, so its first control buffer is as well.
         unsafe {
             let cb = head.cb();
-            (*cb).state = AtomicU32::new(UNCRYPTED);
+            (*cb).state = HotAtomic::new(UNCRYPTED);
             (*cb).count = len as u32;
             (*cb).first_nonce = first_nonce;
             (*cb).owner = RcuArc::into_raw(owner).as_ptr().cast();
@@ -255,7 +257,7 @@ impl<K: RcuObject> CryptRing<K> {
     #[inline]
     pub fn submit(&self, order: &OrderQueue<K>, batch: Batch<K>) -> Result<(), SubmitError<K>> {
         // SAFETY: The batch is ours.
-        unsafe { (*batch.cb()).state = AtomicU32::new(UNCRYPTED) };
+        unsafe { (*batch.cb()).state = HotAtomic::new(UNCRYPTED) };
         // From here on only the worker's rights are ours, and they go into the ring.
         let head = order.push(batch).map_err(SubmitError::Full)?;
         // INVARIANT: `head` is that of a batch in state `UNCRYPTED` in an order queue, whose packets
@@ -264,7 +266,7 @@ impl<K: RcuObject> CryptRing<K> {
         if unsafe { bindings::ptr_ring_produce_bh(self.ring.get(), head.as_ptr().cast()) } != 0 {
             // ORDERING: Release: the batch is the consumer's from here on.
             // SAFETY: It did not get into the ring, so it cannot have been freed.
-            unsafe { (*head.cb()).state.store(DEAD, Ordering::Release) };
+            unsafe { (*head.cb()).state.store(DEAD, Release) };
             return Err(SubmitError::RingFull);
         }
         Ok(())
@@ -375,7 +377,7 @@ impl<K: RcuObject> CryptJob<K> {
         // ORDERING: Release: pairs with the acquire in `Consumer`, who then sees all that was done
         // to the packets.
         // SAFETY: The batch is alive until its state changes, by the type invariants.
-        unsafe { (*self.head.cb()).state.store(outcome, Ordering::Release) }
+        unsafe { (*self.head.cb()).state.store(outcome, Release) }
     }
 }
 

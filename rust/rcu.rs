@@ -30,6 +30,12 @@
 //! Safety review: `Documentation/safety.md#rcurs`.
 
 use crate::{
+    atomic::{
+        acquire_after_ctrl_dep,
+        HotAtomic,
+        Relaxed,
+        Release, //
+    },
     bindings,
     field::Invariant,
     rcu_barrier, //
@@ -38,12 +44,7 @@ use core::{
     marker::PhantomData,
     mem::ManuallyDrop,
     ops::Deref,
-    ptr::NonNull,
-    sync::atomic::{
-        fence,
-        AtomicI32,
-        Ordering, //
-    },
+    ptr::NonNull, //
 };
 use kernel::{
     alloc::{
@@ -100,11 +101,11 @@ pub trait RcuObject: Send + Sync + 'static {
 /// Unlike `kernel::sync::Refcount`, whose every operation is a function call with a kernel built
 /// by gcc, this one is inlined; references are taken and dropped per packet.
 #[repr(transparent)]
-struct Count(AtomicI32);
+struct Count(HotAtomic<i32>);
 
 impl Count {
     const fn one() -> Self {
-        Self(AtomicI32::new(1))
+        Self(HotAtomic::new(1))
     }
 
     #[cold]
@@ -118,7 +119,7 @@ impl Count {
     #[inline]
     fn inc(&self) {
         // ORDERING: Relaxed, as the caller has a reference already.
-        let old = self.0.fetch_add(1, Ordering::Relaxed);
+        let old = self.0.fetch_add(1, Relaxed);
         if old <= 0 || old == i32::MAX {
             self.saturate(if old == 0 {
                 REFCOUNT_ADD_UAF
@@ -131,19 +132,14 @@ impl Count {
     /// `refcount_inc_not_zero()`.
     #[inline]
     fn inc_not_zero(&self) -> bool {
-        let mut old = self.0.load(Ordering::Relaxed);
+        let mut old = self.0.load(Relaxed);
         loop {
             if old == 0 {
                 return false;
             }
             // ORDERING: Relaxed suffices: the pointer by which we got here was loaded with acquire
             // semantics, so the object's initialisation is visible.
-            match self.0.compare_exchange_weak(
-                old,
-                old.wrapping_add(1),
-                Ordering::Relaxed,
-                Ordering::Relaxed,
-            ) {
+            match self.0.cmpxchg(old, old.wrapping_add(1), Relaxed) {
                 Ok(_) => break,
                 Err(seen) => old = seen,
             }
@@ -159,10 +155,10 @@ impl Count {
     fn dec_and_test(&self) -> bool {
         // ORDERING: Release, so that all uses through this reference happen before the object is
         // destroyed by whoever drops the last one.
-        let old = self.0.fetch_sub(1, Ordering::Release);
+        let old = self.0.fetch_sub(1, Release);
         if old == 1 {
             // ORDERING: Pairs with the releases of all other references.
-            fence(Ordering::Acquire);
+            acquire_after_ctrl_dep();
             return true;
         }
         if old <= 0 {
@@ -528,13 +524,13 @@ pub fn synchronize_net() {
 #[kernel::macros::kunit_tests(wgk_rcu)]
 mod tests {
     use super::*;
-    use core::sync::atomic::AtomicUsize;
+    use crate::atomic::Atomic;
     use kernel::sync::Arc;
 
     /// Counts what happens to objects.
     struct Counts {
-        last: AtomicUsize,
-        dropped: AtomicUsize,
+        last: Atomic<usize>,
+        dropped: Atomic<usize>,
     }
 
     struct Object {
@@ -544,21 +540,21 @@ mod tests {
 
     impl RcuObject for Object {
         fn on_last_ref(&self) {
-            self.counts.last.fetch_add(1, Ordering::Relaxed);
+            self.counts.last.fetch_add(1, Relaxed);
         }
     }
 
     impl Drop for Object {
         fn drop(&mut self) {
-            self.counts.dropped.fetch_add(1, Ordering::Relaxed);
+            self.counts.dropped.fetch_add(1, Relaxed);
         }
     }
 
     fn counts() -> Result<Arc<Counts>> {
         Ok(Arc::new(
             Counts {
-                last: AtomicUsize::new(0),
-                dropped: AtomicUsize::new(0),
+                last: Atomic::new(0),
+                dropped: Atomic::new(0),
             },
             GFP_KERNEL,
         )?)
@@ -584,15 +580,15 @@ mod tests {
             let arc = seen.try_get().ok_or(EINVAL)?;
             assert!(cell.points_to(&arc));
             drop(cell.swap(None));
-            assert_eq!(c.last.load(Ordering::Relaxed), 0);
+            assert_eq!(c.last.load(Relaxed), 0);
             drop(arc);
-            assert_eq!(c.last.load(Ordering::Relaxed), 1);
+            assert_eq!(c.last.load(Relaxed), 1);
             assert!(seen.try_get().is_none());
             assert!(seen.next.is_null());
-            assert_eq!(c.dropped.load(Ordering::Relaxed), 0);
+            assert_eq!(c.dropped.load(Relaxed), 0);
         }
         barrier();
-        assert_eq!(c.dropped.load(Ordering::Relaxed), 1);
+        assert_eq!(c.dropped.load(Relaxed), 1);
         Ok(())
     }
 

@@ -7,17 +7,18 @@
 //!
 //! Safety review: `Documentation/safety.md#rcu_barrierrs`.
 
-use core::sync::atomic::{
-    AtomicUsize,
-    Ordering, //
+use crate::atomic::{
+    Acquire,
+    Atomic,
+    Relaxed,
+    Release, //
 };
-
 /// The objects that have lost their last reference so far; wraps around, as do the others.
-static DROPPED: AtomicUsize = AtomicUsize::new(0);
+static DROPPED: Atomic<usize> = Atomic::new(0);
 /// Those of them whose callback is over.
-static DESTROYED: AtomicUsize = AtomicUsize::new(0);
+static DESTROYED: Atomic<usize> = Atomic::new(0);
 /// Those during whose destruction some other object lost its last reference.
-static CHAINED: AtomicUsize = AtomicUsize::new(0);
+static CHAINED: Atomic<usize> = Atomic::new(0);
 
 /// How many objects long a chain is that [`barrier`] waits for, if the destructor of each drops the
 /// last reference to the next.
@@ -28,21 +29,21 @@ pub const MAX_CHAIN: usize = 8;
 pub(crate) fn dropped() {
     // ORDERING: Relaxed: `call_rcu` orders this before the callback, and who asks whether all is
     // settled has ordered all drops of references before that.
-    DROPPED.fetch_add(1, Ordering::Relaxed);
+    DROPPED.fetch_add(1, Relaxed);
 }
 
 /// Destroys an object in its callback, by `destroy`.
 #[inline]
 pub(crate) fn destroying(destroy: impl FnOnce()) {
-    let before = DROPPED.load(Ordering::Relaxed);
+    let before = DROPPED.load(Relaxed);
     destroy();
     // What this thread has added it sees. It may be of another: then `barrier` takes longer.
-    if DROPPED.load(Ordering::Relaxed) != before {
-        CHAINED.fetch_add(1, Ordering::Relaxed);
+    if DROPPED.load(Relaxed) != before {
+        CHAINED.fetch_add(1, Relaxed);
     }
     // ORDERING: Release: what the destructor did comes before the end of `barrier`; and what it
     // dropped is counted before this is.
-    DESTROYED.fetch_add(1, Ordering::Release);
+    DESTROYED.fetch_add(1, Release);
 }
 
 /// Waits until all objects are destroyed whose last reference was dropped before this call; and
@@ -55,7 +56,7 @@ pub(crate) fn destroying(destroy: impl FnOnce()) {
 /// Sleeps; not while the caller holds a [`Guard`](crate::rcu::Guard).
 pub fn barrier() {
     for _ in 0..MAX_CHAIN {
-        let before = CHAINED.load(Ordering::Relaxed);
+        let before = CHAINED.load(Relaxed);
         // All callbacks that are queued by now are over when this returns. What the destructors have
         // dropped meanwhile is queued, and counted.
         //
@@ -63,19 +64,19 @@ pub fn barrier() {
         unsafe { kernel::bindings::rcu_barrier() };
         // A read-modify-write operation, which does not read an old value; `before` may be one,
         // and then this goes round once more.
-        if CHAINED.fetch_add(0, Ordering::Relaxed) == before {
+        if CHAINED.fetch_add(0, Relaxed) == before {
             break;
         }
     }
     // ORDERING: Acquire: pairs with the releases of all callbacks that are over.
-    DESTROYED.fetch_add(0, Ordering::Acquire);
+    DESTROYED.fetch_add(0, Acquire);
 }
 
 /// Objects that have lost their last reference and are not destroyed yet, roughly.
 pub(crate) fn pending() -> usize {
     // Destroyed ones first: there are no fewer dropped ones later.
-    let destroyed = DESTROYED.load(Ordering::Relaxed);
-    DROPPED.load(Ordering::Relaxed).wrapping_sub(destroyed)
+    let destroyed = DESTROYED.load(Relaxed);
+    DROPPED.load(Relaxed).wrapping_sub(destroyed)
 }
 
 /// If nothing is pending at some moment of this call: how many objects have been dropped by then.
@@ -83,10 +84,10 @@ pub(crate) fn pending() -> usize {
 pub(crate) fn settled() -> Option<usize> {
     // ORDERING: Acquire: pairs with the release in `destroying`; what destructors have dropped is
     // in the second number.
-    let destroyed = DESTROYED.fetch_add(0, Ordering::Acquire);
+    let destroyed = DESTROYED.fetch_add(0, Acquire);
     // Dropped ones are never fewer than destroyed ones. So if there are not more of them now, there
     // were none when the first number was read.
-    (DROPPED.load(Ordering::Relaxed) == destroyed).then_some(destroyed)
+    (DROPPED.load(Relaxed) == destroyed).then_some(destroyed)
 }
 
 /// Waits for the callbacks that are queued, and for a grace period.
@@ -114,7 +115,6 @@ mod tests {
             WqFlags, //
         }, //
     };
-    use core::sync::atomic::AtomicBool;
     use kernel::{
         prelude::*,
         sync::Arc,
@@ -132,7 +132,7 @@ mod tests {
 
     /// An object of a chain.
     struct Link {
-        destroyed: Arc<AtomicUsize>,
+        destroyed: Arc<Atomic<usize>>,
         _next: RcuCell<Link>,
     }
 
@@ -140,11 +140,11 @@ mod tests {
 
     impl Drop for Link {
         fn drop(&mut self) {
-            self.destroyed.fetch_add(1, Ordering::Relaxed);
+            self.destroyed.fetch_add(1, Relaxed);
         }
     }
 
-    fn chain(length: usize, destroyed: &Arc<AtomicUsize>) -> Result<Option<RcuArc<Link>>> {
+    fn chain(length: usize, destroyed: &Arc<Atomic<usize>>) -> Result<Option<RcuArc<Link>>> {
         let mut head = None;
         for _ in 0..length {
             let link = Link {
@@ -158,13 +158,13 @@ mod tests {
 
     #[test]
     fn waits_for_chains() -> Result {
-        let destroyed = Arc::new(AtomicUsize::new(0), GFP_KERNEL)?;
+        let destroyed = Arc::new(Atomic::new(0), GFP_KERNEL)?;
         let mut wanted = 0;
         for length in [1, 2, MAX_CHAIN] {
             drop(chain(length, &destroyed)?);
             wanted += length;
             barrier();
-            assert_eq!(destroyed.load(Ordering::Relaxed), wanted);
+            assert_eq!(destroyed.load(Relaxed), wanted);
         }
         Ok(())
     }
@@ -172,9 +172,9 @@ mod tests {
     /// Drops objects, chained ones, so that there is no moment without any to be destroyed.
     #[pin_data]
     struct Churn {
-        end: AtomicBool,
-        ended: AtomicBool,
-        rounds: AtomicUsize,
+        end: Atomic<bool>,
+        ended: Atomic<bool>,
+        rounds: Atomic<usize>,
         #[pin]
         work: Work<Churn>,
     }
@@ -190,16 +190,16 @@ mod tests {
 
         fn run(this: RcuArc<Churn>) {
             let until = mono_coarse_ns() + GIVES_UP_S * 1_000_000_000;
-            if let Ok(destroyed) = Arc::new(AtomicUsize::new(0), GFP_KERNEL) {
-                while !this.end.load(Ordering::Relaxed) && mono_coarse_ns() < until {
+            if let Ok(destroyed) = Arc::new(Atomic::new(0), GFP_KERNEL) {
+                while !this.end.load(Relaxed) && mono_coarse_ns() < until {
                     for _ in 0..16 {
                         drop(chain(3, &destroyed));
                     }
-                    this.rounds.fetch_add(1, Ordering::Relaxed);
+                    this.rounds.fetch_add(1, Relaxed);
                     fsleep(Delta::from_micros(500));
                 }
             }
-            this.ended.store(true, Ordering::Relaxed);
+            this.ended.store(true, Relaxed);
         }
     }
 
@@ -208,23 +208,23 @@ mod tests {
         let queue = WorkQueue::alloc(fmt!("wgk-churn"), WqFlags::UNBOUND, 0)?;
         let churn = RcuArc::pin_init(
             pin_init!(Churn {
-                end: AtomicBool::new(false),
-                ended: AtomicBool::new(false),
-                rounds: AtomicUsize::new(0),
+                end: Atomic::new(false),
+                ended: Atomic::new(false),
+                rounds: Atomic::new(0),
                 work <- new_work!("Churn::work"),
             }),
             GFP_KERNEL,
         )?;
         queue.enqueue(churn.clone());
-        while churn.rounds.load(Ordering::Relaxed) < 20 && !churn.ended.load(Ordering::Relaxed) {
+        while churn.rounds.load(Relaxed) < 20 && !churn.ended.load(Relaxed) {
             fsleep(Delta::from_millis(1));
         }
-        let destroyed = Arc::new(AtomicUsize::new(0), GFP_KERNEL)?;
+        let destroyed = Arc::new(Atomic::new(0), GFP_KERNEL)?;
         drop(chain(2, &destroyed)?);
         barrier();
-        assert_eq!(destroyed.load(Ordering::Relaxed), 2);
-        assert!(!churn.ended.load(Ordering::Relaxed));
-        churn.end.store(true, Ordering::Relaxed);
+        assert_eq!(destroyed.load(Relaxed), 2);
+        assert!(!churn.ended.load(Relaxed));
+        churn.end.store(true, Relaxed);
         queue.flush();
         barrier();
         Ok(())

@@ -6,24 +6,28 @@
 //!
 //! Safety review: `Documentation/safety.md#rcu_cellrs`.
 
-use crate::rcu::{
-    may_wait,
-    synchronize_net,
-    Guard,
-    RcuArc,
-    RcuObject,
-    RcuRef, //
+use crate::{
+    atomic::{
+        Acquire,
+        Full,
+        HotAtomic,
+        Relaxed, //
+    },
+    rcu::{
+        may_wait,
+        synchronize_net,
+        Guard,
+        RcuArc,
+        RcuObject,
+        RcuRef, //
+    }, //
 };
 use core::{
     marker::PhantomData,
     ptr::{
         self,
         NonNull, //
-    },
-    sync::atomic::{
-        AtomicPtr,
-        Ordering, //
-    },
+    }, //
 };
 use kernel::prelude::*;
 
@@ -33,7 +37,7 @@ use kernel::prelude::*;
 ///
 /// `ptr` is null or comes from [`RcuArc::into_raw`], and the cell owns that reference.
 pub struct RcuCell<T: RcuObject> {
-    ptr: AtomicPtr<T>,
+    ptr: HotAtomic<*mut T>,
     _p: PhantomData<RcuArc<T>>,
 }
 
@@ -43,7 +47,7 @@ impl<T: RcuObject> RcuCell<T> {
     pub const fn empty() -> Self {
         // INVARIANT: Null.
         Self {
-            ptr: AtomicPtr::new(ptr::null_mut()),
+            ptr: HotAtomic::new(ptr::null_mut()),
             _p: PhantomData,
         }
     }
@@ -53,7 +57,7 @@ impl<T: RcuObject> RcuCell<T> {
     pub fn new(value: Option<RcuArc<T>>) -> Self {
         // INVARIANT: The pointer owns the reference that `value` owned.
         Self {
-            ptr: AtomicPtr::new(Self::to_ptr(value)),
+            ptr: HotAtomic::new(Self::to_ptr(value)),
             _p: PhantomData,
         }
     }
@@ -68,7 +72,7 @@ impl<T: RcuObject> RcuCell<T> {
     pub fn load<'g>(&self, _guard: &'g Guard) -> Option<RcuRef<'g, T>> {
         // ORDERING: Acquire, which includes what `rcu_dereference()` guarantees: the object is
         // seen as it was when it was published.
-        let ptr = NonNull::new(self.ptr.load(Ordering::Acquire))?;
+        let ptr = NonNull::new(self.ptr.load(Acquire))?;
         // SAFETY: The cell's own reference kept the count above zero when the pointer was loaded,
         // which was inside the read-side critical section; so the grace period after which the
         // object is freed ends after it, and thus after `'g`.
@@ -80,7 +84,7 @@ impl<T: RcuObject> RcuCell<T> {
     #[inline]
     pub fn swap(&self, value: Option<RcuArc<T>>) -> Option<RcuArc<T>> {
         // ORDERING: Release publishes the object's initialisation; acquire as in `load`.
-        let old = self.ptr.swap(Self::to_ptr(value), Ordering::AcqRel);
+        let old = self.ptr.xchg(Self::to_ptr(value), Full);
         // INVARIANT: The cell owns the new pointer's reference.
         //
         // SAFETY: By the type invariants, the old pointer comes from `into_raw`, and the swap has
@@ -91,13 +95,13 @@ impl<T: RcuObject> RcuCell<T> {
     /// Whether the cell is empty. Only a hint if others change it.
     #[inline]
     pub fn is_null(&self) -> bool {
-        self.ptr.load(Ordering::Relaxed).is_null()
+        self.ptr.load(Relaxed).is_null()
     }
 
     /// Whether the cell points to `object`. Only a hint if others change it.
     #[inline]
     pub fn points_to(&self, object: &T) -> bool {
-        ptr::eq(self.ptr.load(Ordering::Relaxed), object)
+        ptr::eq(self.ptr.load(Relaxed), object)
     }
 }
 
@@ -116,7 +120,7 @@ impl<T: RcuObject> Drop for RcuCell<T> {
 ///
 /// `ptr` is null or the result of a `KBox::into_raw` that the cell owns.
 pub struct RcuSyncCell<T: Send + Sync + 'static> {
-    ptr: AtomicPtr<T>,
+    ptr: HotAtomic<*mut T>,
     _p: PhantomData<KBox<T>>,
 }
 
@@ -126,7 +130,7 @@ impl<T: Send + Sync + 'static> RcuSyncCell<T> {
     pub fn new(value: Option<KBox<T>>) -> Self {
         // INVARIANT: The pointer comes from `KBox::into_raw`.
         Self {
-            ptr: AtomicPtr::new(Self::to_ptr(value)),
+            ptr: HotAtomic::new(Self::to_ptr(value)),
             _p: PhantomData,
         }
     }
@@ -140,7 +144,7 @@ impl<T: Send + Sync + 'static> RcuSyncCell<T> {
     #[inline]
     pub fn load<'g>(&self, _guard: &'g Guard) -> Option<&'g T> {
         // ORDERING: As in `RcuCell::load`.
-        let ptr = self.ptr.load(Ordering::Acquire);
+        let ptr = self.ptr.load(Acquire);
         // SAFETY: Whoever takes the box out of the cell waits for a grace period before it is
         // dropped. That grace period cannot end before the read-side critical section in which the
         // pointer was loaded does. While published, the value is only borrowed shared.
@@ -150,7 +154,7 @@ impl<T: Send + Sync + 'static> RcuSyncCell<T> {
     /// Whether the cell is empty. Only a hint if others change it.
     #[inline]
     pub fn is_null(&self) -> bool {
-        self.ptr.load(Ordering::Relaxed).is_null()
+        self.ptr.load(Relaxed).is_null()
     }
 
     /// Replaces the content, waits until no reader can see the old one, and drops that.
@@ -161,7 +165,7 @@ impl<T: Send + Sync + 'static> RcuSyncCell<T> {
     /// far as the kernel can tell: see [`may_wait`].
     pub fn replace(&self, value: Option<KBox<T>>) {
         // ORDERING: As in `RcuCell::swap`.
-        let old = self.ptr.swap(Self::to_ptr(value), Ordering::AcqRel);
+        let old = self.ptr.xchg(Self::to_ptr(value), Full);
         // INVARIANT: The cell owns the new box; the old one is ours alone.
         if !old.is_null() {
             if !may_wait() {

@@ -35,6 +35,13 @@
 //! Safety review: `Documentation/safety.md#sched_listrs`.
 
 use crate::{
+    atomic::{
+        Acquire,
+        Full,
+        HotAtomic,
+        Relaxed,
+        Release, //
+    },
     field::HasField,
     rcu::{
         RcuArc,
@@ -49,12 +56,7 @@ use core::{
     ptr::{
         self,
         NonNull, //
-    },
-    sync::atomic::{
-        AtomicPtr,
-        AtomicU32,
-        Ordering, //
-    },
+    }, //
 };
 use kernel::prelude::*;
 
@@ -89,8 +91,8 @@ const TAKEN: u32 = 2;
 /// and from then on by whoever owns that list.
 #[pin_data]
 pub struct SchedNode<const ID: u64 = 0> {
-    next: AtomicPtr<SchedNode<ID>>,
-    state: AtomicU32,
+    next: HotAtomic<*mut SchedNode<ID>>,
+    state: HotAtomic<u32>,
     #[pin]
     _pin: PhantomPinned,
 }
@@ -99,8 +101,8 @@ impl<const ID: u64> SchedNode<ID> {
     /// An idle node.
     pub fn new() -> impl PinInit<Self> {
         pin_init!(Self {
-            next: AtomicPtr::new(ptr::null_mut()),
-            state: AtomicU32::new(0),
+            next: HotAtomic::new(ptr::null_mut()),
+            state: HotAtomic::new(0),
             _pin: PhantomPinned,
         })
     }
@@ -113,15 +115,29 @@ impl<const ID: u64> SchedNode<ID> {
         // ORDERING: Acquire pairs with the release in `push`. No release: the `push` that reads this
         // synchronises with the queue's `next`, whose release sequence this is part of, and so
         // writes the link after it was read.
-        self.state
-            .compare_exchange(SCHEDULED | TAKEN, 0, Ordering::Acquire, Ordering::Relaxed)
-            .is_ok()
+        self.state.cmpxchg(SCHEDULED | TAKEN, 0, Acquire).is_ok()
+    }
+
+    /// Makes an idle node a listed one, which is the caller's to link; whether it is scheduled already.
+    #[inline]
+    fn set_scheduled(&self) -> bool {
+        let mut old = self.state.load(Relaxed);
+        loop {
+            // ORDERING: Release: the consumer's `begin` sees what was done before this; by a
+            // read-modify-write operation even if the object is scheduled already and nothing is
+            // changed. Acquire: the link was read, by the queue's `next` before `begin`, before it
+            // is written by the caller.
+            match self.state.cmpxchg(old, old | SCHEDULED, Full) {
+                Ok(_) => return old & SCHEDULED != 0,
+                Err(seen) => old = seen,
+            }
+        }
     }
 
     /// Whether the object is scheduled. Only a hint: do not skip a push because of it.
     #[inline]
     pub fn is_scheduled(&self) -> bool {
-        self.state.load(Ordering::Relaxed) != 0
+        self.state.load(Relaxed) != 0
     }
 }
 
@@ -131,7 +147,7 @@ impl<const ID: u64> SchedNode<ID> {
 ///
 /// The nodes linked from `head` are listed, each of an object that the list owns a reference to.
 pub struct SchedList<P: RcuObject + HasField<SchedNode<ID>>, const ID: u64 = 0> {
-    head: AtomicPtr<SchedNode<ID>>,
+    head: HotAtomic<*mut SchedNode<ID>>,
     _p: PhantomData<RcuArc<P>>,
 }
 
@@ -140,7 +156,7 @@ impl<P: RcuObject + HasField<SchedNode<ID>>, const ID: u64> SchedList<P, ID> {
     pub const fn new() -> Self {
         // INVARIANT: Empty.
         Self {
-            head: AtomicPtr::new(ptr::null_mut()),
+            head: HotAtomic::new(ptr::null_mut()),
             _p: PhantomData,
         }
     }
@@ -148,36 +164,28 @@ impl<P: RcuObject + HasField<SchedNode<ID>>, const ID: u64> SchedList<P, ID> {
     /// Whether the list is empty. Only a hint if others push.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.head.load(Ordering::Relaxed).is_null()
+        self.head.load(Relaxed).is_null()
     }
 
     /// Schedules an object; false if it is scheduled already, on this list or another. In either
     /// case the consumer will look at it once more. The reference is the list's, or dropped.
     #[inline]
     pub fn push(&self, object: RcuArc<P>) -> bool {
-        // ORDERING: Release: the consumer's `begin` sees what was done before this; by a
-        // read-modify-write operation even if the object is scheduled already. Acquire: the
-        // link was read, by the queue's `next` before `begin`, before it is written below.
-        if object.field().state.fetch_or(SCHEDULED, Ordering::AcqRel) & SCHEDULED != 0 {
+        if object.field().set_scheduled() {
             return false;
         }
         // It was idle and is listed now, by this call, so the link is ours.
         let object = RcuArc::into_raw(object);
         // SAFETY: The pointer points to a `P`.
         let node = unsafe { P::field_of(object) };
-        let mut head = self.head.load(Ordering::Relaxed);
+        let mut head = self.head.load(Relaxed);
         loop {
             // SAFETY: The object is alive, as the pointer owns a reference.
-            unsafe { node.as_ref() }.next.store(head, Ordering::Relaxed);
+            unsafe { node.as_ref() }.next.store(head, Relaxed);
             // INVARIANT: The node is listed, and the list owns the reference now.
             //
             // ORDERING: Release: who takes the list sees the link.
-            match self.head.compare_exchange_weak(
-                head,
-                node.as_ptr(),
-                Ordering::Release,
-                Ordering::Relaxed,
-            ) {
+            match self.head.cmpxchg(head, node.as_ptr(), Release) {
                 Ok(_) => return true,
                 Err(seen) => head = seen,
             }
@@ -250,7 +258,7 @@ impl<P: RcuObject + HasField<SchedNode<ID>>, const ID: u64> SchedQueue<P, ID> {
             return;
         }
         // ORDERING: Acquire pairs with the release in `push`: the links are visible.
-        let mut node = list.head.swap(ptr::null_mut(), Ordering::Acquire);
+        let mut node = list.head.xchg(ptr::null_mut(), Acquire);
         // The list has the newest first: turn it around.
         let last = node;
         let mut first = ptr::null_mut();
@@ -258,8 +266,8 @@ impl<P: RcuObject + HasField<SchedNode<ID>>, const ID: u64> SchedQueue<P, ID> {
             // SAFETY: By the invariants of the list, the nodes belong to objects to which it owned
             // references, and now this function does; the links are ours as well.
             let next = &unsafe { n.as_ref() }.next;
-            node = next.load(Ordering::Relaxed);
-            next.store(first, Ordering::Relaxed);
+            node = next.load(Relaxed);
+            next.store(first, Relaxed);
             first = n.as_ptr();
         }
         if !first.is_null() {
@@ -277,7 +285,7 @@ impl<P: RcuObject + HasField<SchedNode<ID>>, const ID: u64> SchedQueue<P, ID> {
         } else {
             // SAFETY: By the type invariants, `last` is a node of an object that the queue owns a
             // reference to.
-            unsafe { &*self.last }.next.store(first, Ordering::Relaxed);
+            unsafe { &*self.last }.next.store(first, Relaxed);
         }
         self.last = last;
     }
@@ -290,12 +298,7 @@ impl<P: RcuObject + HasField<SchedNode<ID>>, const ID: u64> SchedQueue<P, ID> {
         if object
             .field()
             .state
-            .compare_exchange(
-                SCHEDULED | TAKEN,
-                SCHEDULED,
-                Ordering::Acquire,
-                Ordering::Relaxed,
-            )
+            .cmpxchg(SCHEDULED | TAKEN, SCHEDULED, Acquire)
             .is_err()
         {
             return Err(object);
@@ -307,7 +310,7 @@ impl<P: RcuObject + HasField<SchedNode<ID>>, const ID: u64> SchedQueue<P, ID> {
         // SAFETY: The object is alive, as the pointer owns a reference.
         unsafe { node.as_ref() }
             .next
-            .store(ptr::null_mut(), Ordering::Relaxed);
+            .store(ptr::null_mut(), Relaxed);
         // INVARIANT: One listed node with a null link, and the reference is the queue's.
         self.append(node.as_ptr(), node.as_ptr());
         Ok(())
@@ -329,10 +332,13 @@ impl<P: RcuObject + HasField<SchedNode<ID>>, const ID: u64> Iterator for SchedQu
         // SAFETY: By the type invariants, this is a node of an object that the queue owns a
         // reference to.
         let n = unsafe { node.as_ref() };
-        self.first = n.next.load(Ordering::Relaxed);
+        self.first = n.next.load(Relaxed);
+        // It is listed, and nobody else takes it from this queue, so that's what it is now.
+        //
         // ORDERING: Release: the link was read before anyone else may write it. Pairs with the
-        // acquires of `push`, `requeue` and `begin`.
-        n.state.fetch_or(TAKEN, Ordering::Release);
+        // acquires of `push`, `requeue` and `begin`. A read-modify-write operation, for the pushes
+        // before it have released what `begin` is to see.
+        n.state.xchg(SCHEDULED | TAKEN, Release);
         // SAFETY: The node was derived from the pointer to an object, which owned the reference
         // that the queue had.
         Some(unsafe { RcuArc::from_raw(P::container_of(node)) })

@@ -32,6 +32,7 @@ pub(crate) mod bindings {
 const __LOG_PREFIX: &[u8] = b"wireguard\0";
 
 pub mod alloc;
+pub mod atomic;
 pub mod batch;
 pub mod cpu;
 pub mod crypto;

@@ -27,17 +27,15 @@ mod arena;
 mod prefix;
 mod trie;
 
-use core::{
-    net::IpAddr,
-    sync::atomic::{
-        AtomicU32,
-        Ordering::Relaxed, //
-    }, //
-};
+use core::net::IpAddr;
 use wgk::{
     alloc::{
         AllocError,
         GFP_KERNEL, //
+    },
+    atomic::{
+        Atomic,
+        Relaxed, //
     },
     rcu::{
         Guard,
@@ -62,16 +60,16 @@ use prefix::{
 
 /// The prefixes of a peer; embedded in it. Only of use to the one [`AllowedIps`] they are in.
 pub struct PrefixList {
-    first: AtomicU32,
-    last: AtomicU32,
+    first: Atomic<u32>,
+    last: Atomic<u32>,
 }
 
 impl PrefixList {
     /// No prefixes.
     pub const fn new() -> Self {
         Self {
-            first: AtomicU32::new(NIL),
-            last: AtomicU32::new(NIL),
+            first: Atomic::new(NIL),
+            last: Atomic::new(NIL),
         }
     }
 

@@ -35,13 +35,11 @@
     reason = "public in the host library, whose tests are other crates"
 )]
 
-use core::sync::atomic::{
-    AtomicU64,
-    Ordering::{
-        Acquire,
-        Relaxed,
-        Release, //
-    }, //
+use wgk::atomic::{
+    Acquire,
+    HotAtomic,
+    Relaxed,
+    Release, //
 };
 
 /// Segments that may wait for each worker that is up before another one is called.
@@ -67,17 +65,17 @@ const NONE_WAIT: u64 = 1 << (MARKS - 1);
 /// The workers of a stage, one for each CPU, and the segments that wait for them.
 pub struct Workers {
     /// The marks, and segments in the ring.
-    state: AtomicU64,
+    state: HotAtomic<u64>,
     /// When something began to wait, or a worker was last called.
-    since: AtomicU64,
+    since: HotAtomic<u64>,
 }
 
 impl Workers {
     /// No workers, nothing waits.
     pub fn new() -> Self {
         Self {
-            state: AtomicU64::new(NONE_WAIT),
-            since: AtomicU64::new(0),
+            state: HotAtomic::new(NONE_WAIT),
+            since: HotAtomic::new(0),
         }
     }
 
@@ -111,24 +109,37 @@ impl Workers {
             .find(|cpu| state & mark(*cpu) == 0)?;
         // If there is a mark now, it was set since, so there's nothing to do: somebody else calls,
         // or has begun.
-        (self.state.fetch_or(mark(cpu), Relaxed) & mark(cpu) == 0).then_some(cpu)
+        self.set(cpu).then_some(cpu)
+    }
+
+    /// Marks a CPU; whether it was not marked.
+    fn set(&self, cpu: u32) -> bool {
+        let mut old = self.state.load(Relaxed);
+        while old & mark(cpu) == 0 {
+            match self.state.cmpxchg(old, old | mark(cpu), Relaxed) {
+                Ok(_) => return true,
+                Err(seen) => old = seen,
+            }
+        }
+        false
     }
 
     /// The work item of `cpu` begins to run; or it has found something when it looked once more.
     #[inline]
     pub fn began(&self, cpu: u32) {
         // Whoever had it called has set the mark. It is gone if the item was queued while it ran.
-        if self.state.load(Relaxed) & mark(cpu) == 0 {
-            self.state.fetch_or(mark(cpu), Relaxed);
-        }
+        self.set(cpu);
     }
 
     /// The work item of `cpu` found the ring empty. It must look once more before it ends.
     #[inline]
     pub fn ended(&self, cpu: u32) {
+        let mut old = self.state.load(Relaxed);
         // ORDERING: Acquire: pairs with the release in `submitted`. Either this comes first, and who
         // submits does not find the mark; or the worker now sees what was put into the ring.
-        self.state.fetch_and(!mark(cpu), Acquire);
+        while let Err(seen) = self.state.cmpxchg(old, old & !mark(cpu), Acquire) {
+            old = seen;
+        }
     }
 
     /// Notes that a worker took `segments` out of the ring.

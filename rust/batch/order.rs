@@ -8,13 +8,10 @@
 //! Safety review: `Documentation/safety.md#batchorderrs`.
 
 use super::*;
+use crate::atomic::Full;
 use core::{
     cell::UnsafeCell,
-    marker::PhantomPinned,
-    sync::atomic::{
-        AtomicBool,
-        AtomicPtr, //
-    },
+    marker::PhantomPinned, //
 };
 
 /// Batches of one peer in order, from many producers to one consumer at a time.
@@ -32,9 +29,9 @@ use core::{
 /// - `oldest` and `peeked` are only used by who set `consuming`, or has the queue to itself.
 #[pin_data(PinnedDrop)]
 pub struct OrderQueue<K: RcuObject> {
-    newest: AtomicPtr<Link>,
-    count: AtomicU32,
-    consuming: AtomicBool,
+    newest: HotAtomic<*mut Link>,
+    count: HotAtomic<u32>,
+    consuming: HotAtomic<bool>,
     oldest: UnsafeCell<*mut Link>,
     peeked: UnsafeCell<*mut kernel::bindings::sk_buff>,
     stub: Link,
@@ -61,14 +58,14 @@ impl<K: RcuObject> OrderQueue<K> {
         // INVARIANT: The stub is the whole chain. It stays where it is, for the queue is pinned.
         pin_init!(&this in Self {
             // SAFETY: Only the address of a field is taken.
-            newest: AtomicPtr::new(unsafe { &raw mut (*this.as_ptr()).stub }),
-            count: AtomicU32::new(0),
-            consuming: AtomicBool::new(false),
+            newest: HotAtomic::new(unsafe { &raw mut (*this.as_ptr()).stub }),
+            count: HotAtomic::new(0),
+            consuming: HotAtomic::new(false),
             // SAFETY: Only the address of a field is taken.
             oldest: UnsafeCell::new(unsafe { &raw mut (*this.as_ptr()).stub }),
             peeked: UnsafeCell::new(ptr::null_mut()),
             stub: Link {
-                next: AtomicPtr::new(ptr::null_mut()),
+                next: HotAtomic::new(ptr::null_mut()),
             },
             _pin: PhantomPinned,
             _owner: PhantomData,
@@ -78,7 +75,7 @@ impl<K: RcuObject> OrderQueue<K> {
     /// Batches in the queue, roughly.
     #[inline]
     pub fn len(&self) -> u32 {
-        self.count.load(Ordering::Relaxed)
+        self.count.load(Relaxed)
     }
 
     /// Whether there is none.
@@ -91,8 +88,8 @@ impl<K: RcuObject> OrderQueue<K> {
     #[inline]
     pub(super) fn push(&self, batch: Batch<K>) -> Result<RawSkb, Batch<K>> {
         // ORDERING: Relaxed: it only bounds the number. An overshoot is taken back at once.
-        if self.count.fetch_add(1, Ordering::Relaxed) >= MAX_BATCHES {
-            self.count.fetch_sub(1, Ordering::Relaxed);
+        if self.count.fetch_add(1, Relaxed) >= MAX_BATCHES {
+            self.count.fetch_sub(1, Relaxed);
             return Err(batch);
         }
         let head = batch.into_head();
@@ -110,15 +107,15 @@ impl<K: RcuObject> OrderQueue<K> {
         // buffer has no `Link` in it before.
         unsafe {
             link.write(Link {
-                next: AtomicPtr::new(ptr::null_mut()),
+                next: HotAtomic::new(ptr::null_mut()),
             })
         };
         // ORDERING: The release makes the null visible to the next producer; the acquire makes
         // its predecessor's visible to it.
-        let before = self.newest.swap(link, Ordering::AcqRel);
+        let before = self.newest.xchg(link, Full);
         // ORDERING: Release: pairs with the acquires in `dequeue`, which then sees the batch.
         // SAFETY: It is not taken out, hence not freed, before there is something behind it.
-        unsafe { (*before).next.store(link, Ordering::Release) };
+        unsafe { (*before).next.store(link, Release) };
     }
 
     /// Takes the oldest batch out, whatever its state.
@@ -133,23 +130,23 @@ impl<K: RcuObject> OrderQueue<K> {
         // it only here, and are not freed before.
         unsafe {
             let mut oldest = *self.oldest.get();
-            let mut next = (*oldest).next.load(Ordering::Acquire);
+            let mut next = (*oldest).next.load(Acquire);
             if oldest == stub {
                 if next.is_null() {
                     return None;
                 }
                 *self.oldest.get() = next;
                 oldest = next;
-                next = (*oldest).next.load(Ordering::Acquire);
+                next = (*oldest).next.load(Acquire);
             }
             if next.is_null() {
                 // The last one can only leave if something is behind it: the stub, unless a
                 // producer is about to link something there.
-                if oldest != self.newest.load(Ordering::Relaxed) {
+                if oldest != self.newest.load(Relaxed) {
                     return None;
                 }
                 self.link(stub);
-                next = (*oldest).next.load(Ordering::Acquire);
+                next = (*oldest).next.load(Acquire);
                 if next.is_null() {
                     return None;
                 }
@@ -179,7 +176,7 @@ impl<K: RcuObject> OrderQueue<K> {
             };
             // ORDERING: Acquire: pairs with the releases of the state, which come after everything
             // that was done to the packets.
-            Some((head, (*head.cb()).state.load(Ordering::Acquire)))
+            Some((head, (*head.cb()).state.load(Acquire)))
         }
     }
 
@@ -194,7 +191,7 @@ impl<K: RcuObject> OrderQueue<K> {
         // gives them up.
         unsafe {
             *self.peeked.get() = ptr::null_mut();
-            self.count.fetch_sub(1, Ordering::Relaxed);
+            self.count.fetch_sub(1, Relaxed);
             Batch::from_head(head)
         }
     }
@@ -206,7 +203,7 @@ impl<K: RcuObject> OrderQueue<K> {
     #[inline]
     pub fn try_consume(&self) -> Option<Consumer<'_, K>> {
         // ORDERING: Acquire: pairs with the release of the consumer before.
-        if self.consuming.swap(true, Ordering::Acquire) {
+        if self.consuming.xchg(true, Acquire) {
             return None;
         }
         // INVARIANT: We set it.
@@ -323,7 +320,7 @@ impl<K: RcuObject> Consumer<'_, K> {
                 }
             };
             let rest = next.cb();
-            (*rest).state = AtomicU32::new(state);
+            (*rest).state = HotAtomic::new(state);
             (*rest).count = (*cb).count - 1;
             (*rest).first_nonce = (*cb).first_nonce.wrapping_add(1);
             (*rest).owner = (*cb).owner;
@@ -345,6 +342,6 @@ impl<K: RcuObject> Drop for Consumer<'_, K> {
     #[inline]
     fn drop(&mut self) {
         // ORDERING: Release: the next consumer sees what we did to the queue.
-        self.queue.consuming.store(false, Ordering::Release);
+        self.queue.consuming.store(false, Release);
     }
 }

@@ -11,18 +11,17 @@ use super::{
     L3,
     MAX_HEADROOM, //
 };
-use crate::bindings;
+use crate::{
+    atomic::HotAtomic,
+    bindings, //
+};
 use core::{
     ffi::c_void,
     ptr::{
         self,
         NonNull, //
     },
-    slice,
-    sync::atomic::{
-        AtomicPtr,
-        AtomicU32, //
-    },
+    slice, //
 };
 
 /// What this crate keeps in `skb->cb` while it owns a packet.
@@ -34,7 +33,7 @@ pub(crate) struct Cb {
     pub(crate) mtu: u32,
     pub(crate) ds: u8,
     _reserved: [u8; 3],
-    pub(crate) state: AtomicU32,
+    pub(crate) state: HotAtomic<u32>,
     pub(crate) count: u32,
     pub(crate) first_nonce: u64,
     pub(crate) owner: *const c_void,
@@ -44,7 +43,7 @@ pub(crate) struct Cb {
 
 /// A link of an order queue: what a batch and the queue's stub have in common.
 pub(crate) struct Link {
-    pub(crate) next: AtomicPtr<Link>,
+    pub(crate) next: HotAtomic<*mut Link>,
 }
 
 const _: () = assert!(size_of::<Cb>() <= 48 && align_of::<Cb>() <= 8);

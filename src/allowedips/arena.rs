@@ -14,24 +14,18 @@
 //! or more of it each, so there are few of them, and growing copies nothing. Chunk 0 does not
 //! exist; so the index 0 leads nowhere, and to look an index up is also the test for it.
 
-use core::{
-    mem,
-    sync::atomic::{
-        AtomicU32,
-        AtomicU64,
-        AtomicU8,
-        Ordering::{
-            Acquire,
-            Relaxed,
-            Release, //
-        }, //
-    }, //
-};
+use core::mem;
 use wgk::{
     alloc::{
         AllocError,
         Flags,
         KVVec, //
+    },
+    atomic::{
+        Acquire,
+        HotAtomic,
+        Relaxed,
+        Release, //
     },
     rcu::{
         GracePeriod,
@@ -67,16 +61,17 @@ const _: () = assert!(MAX_CHUNK <= 1 << OFFSET_BITS);
 /// `previous` and `next` link the prefixes of a peer, and a slot without node into the list that
 /// it is on.
 pub(super) struct Node<P: RcuObject> {
-    children: [AtomicU32; 2],
-    high: AtomicU64,
-    low: AtomicU64,
+    children: [HotAtomic<u32>; 2],
+    high: HotAtomic<u64>,
+    low: HotAtomic<u64>,
     /// Whose the prefix is.
     pub(super) value: RcuCell<P>,
-    parent: AtomicU32,
-    previous: AtomicU32,
-    next: AtomicU32,
-    len: AtomicU8,
-    family: AtomicU8,
+    parent: HotAtomic<u32>,
+    previous: HotAtomic<u32>,
+    next: HotAtomic<u32>,
+    // A `u8` each; the kernel has no atomics of that type.
+    len: HotAtomic<i8>,
+    family: HotAtomic<i8>,
 }
 
 /// Defines plain getters and setters of fields that only the writer uses.
@@ -99,15 +94,15 @@ macro_rules! writer_only {
 impl<P: RcuObject> Node<P> {
     const fn empty() -> Self {
         Self {
-            children: [AtomicU32::new(NIL), AtomicU32::new(NIL)],
-            high: AtomicU64::new(0),
-            low: AtomicU64::new(0),
+            children: [HotAtomic::new(NIL), HotAtomic::new(NIL)],
+            high: HotAtomic::new(0),
+            low: HotAtomic::new(0),
             value: RcuCell::empty(),
-            parent: AtomicU32::new(NIL),
-            previous: AtomicU32::new(NIL),
-            next: AtomicU32::new(NIL),
-            len: AtomicU8::new(0),
-            family: AtomicU8::new(0),
+            parent: HotAtomic::new(NIL),
+            previous: HotAtomic::new(NIL),
+            next: HotAtomic::new(NIL),
+            len: HotAtomic::new(0),
+            family: HotAtomic::new(0),
         }
     }
 
@@ -127,8 +122,8 @@ impl<P: RcuObject> Node<P> {
         let (high, low) = prefix.halves();
         self.high.store(high, Relaxed);
         self.low.store(low, Relaxed);
-        self.len.store(prefix.len, Relaxed);
-        self.family.store(prefix.family, Relaxed);
+        self.len.store(prefix.len as i8, Relaxed);
+        self.family.store(prefix.family as i8, Relaxed);
         self.parent.store(NIL, Relaxed);
         self.previous.store(NIL, Relaxed);
         self.next.store(NIL, Relaxed);
@@ -138,15 +133,15 @@ impl<P: RcuObject> Node<P> {
     pub(super) fn prefix(&self) -> Prefix {
         Prefix {
             bits: (u128::from(self.high.load(Relaxed)) << 64) | u128::from(self.low.load(Relaxed)),
-            len: self.len.load(Relaxed),
-            family: self.family.load(Relaxed),
+            len: self.len.load(Relaxed) as u8,
+            family: self.family.load(Relaxed) as u8,
         }
     }
 
     /// The length of the prefix.
     #[inline]
     pub(super) fn len(&self) -> u32 {
-        u32::from(self.len.load(Relaxed))
+        u32::from(self.len.load(Relaxed) as u8)
     }
 
     /// Whether the address with these halves begins with the prefix. (An IPv4 address is the first half of
@@ -217,7 +212,7 @@ impl<P: RcuObject> Chunk<P> {
 
 /// What readers need: where both tries begin, and the chunks.
 pub(super) struct Arena<P: RcuObject> {
-    roots: [AtomicU32; 2],
+    roots: [HotAtomic<u32>; 2],
     chunks: [RcuCell<Chunk<P>>; CHUNKS],
 }
 
@@ -348,7 +343,7 @@ impl<P: RcuObject> Store<P> {
     /// A store without any nodes, of which no reader knows.
     pub(super) fn new(flags: Flags) -> Result<Self, AllocError> {
         let arena = Arena {
-            roots: [AtomicU32::new(NIL), AtomicU32::new(NIL)],
+            roots: [HotAtomic::new(NIL), HotAtomic::new(NIL)],
             chunks: [const { RcuCell::empty() }; CHUNKS],
         };
         Ok(Self {

@@ -4,12 +4,12 @@
 //!
 //! Whatever readers see, at each step: it is a whole trie, with or without the change.
 
-use core::sync::atomic::Ordering::Relaxed;
 use wgk::{
     alloc::{
         AllocError,
         Flags, //
     },
+    atomic::Relaxed,
     rcu::RcuArc, //
 };
 

@@ -36,11 +36,11 @@ const FILES: &[File] = &[
         changes: &[
             // Who has the node has its link: no access races with another.
             (
-                "    next: AtomicPtr<SchedNode<ID>>,",
+                "    next: HotAtomic<*mut SchedNode<ID>>,",
                 "    next: crate::atomic::Owned<*mut SchedNode<ID>>,",
             ),
             (
-                "next: AtomicPtr::new(ptr::null_mut()),\n            state",
+                "next: HotAtomic::new(ptr::null_mut()),\n            state",
                 "next: crate::atomic::Owned::new(ptr::null_mut()),\n            state",
             ),
         ],
@@ -65,8 +65,8 @@ const FILES: &[File] = &[
             ),
             // What was there before is a link, too, of which loom may know other users.
             (
-                "link.write(Link {\n                next: AtomicPtr::new(ptr::null_mut()),\n            })",
-                "*link = Link {\n                next: AtomicPtr::new(ptr::null_mut()),\n            }",
+                "link.write(Link {\n                next: HotAtomic::new(ptr::null_mut()),\n            })",
+                "*link = Link {\n                next: HotAtomic::new(ptr::null_mut()),\n            }",
             ),
         ],
     },
@@ -109,16 +109,16 @@ const FILES: &[File] = &[
         tail: "",
         changes: &[
             (
-                "static DROPPED: AtomicUsize = AtomicUsize::new(0);",
-                "loom::lazy_static! { static ref DROPPED: AtomicUsize = AtomicUsize::new(0); }",
+                "static DROPPED: Atomic<usize> = Atomic::new(0);",
+                "loom::lazy_static! { static ref DROPPED: Atomic<usize> = Atomic::new(0); }",
             ),
             (
-                "static DESTROYED: AtomicUsize = AtomicUsize::new(0);",
-                "loom::lazy_static! { static ref DESTROYED: AtomicUsize = AtomicUsize::new(0); }",
+                "static DESTROYED: Atomic<usize> = Atomic::new(0);",
+                "loom::lazy_static! { static ref DESTROYED: Atomic<usize> = Atomic::new(0); }",
             ),
             (
-                "static CHAINED: AtomicUsize = AtomicUsize::new(0);",
-                "loom::lazy_static! { static ref CHAINED: AtomicUsize = AtomicUsize::new(0); }",
+                "static CHAINED: Atomic<usize> = Atomic::new(0);",
+                "loom::lazy_static! { static ref CHAINED: Atomic<usize> = Atomic::new(0); }",
             ),
         ],
     },
@@ -150,24 +150,25 @@ const FILES: &[File] = &[
         changes: &[
             // What is written before readers know a node and does not change while they may, or is
             // the writer's only.
-            ("AtomicU64", "OwnedU64"),
-            ("AtomicU8", "OwnedU8"),
+            ("HotAtomic<u64>", "crate::atomic::Owned<u64>"),
+            ("HotAtomic<i8>", "crate::atomic::Owned<i8>"),
+            ("HotAtomic::new(0)", "crate::atomic::Owned::new(0)"),
             (
-                "    parent: AtomicU32,\n    previous: AtomicU32,\n    next: AtomicU32,",
-                "    parent: crate::atomic::OwnedU32,\n    previous: crate::atomic::OwnedU32,\n    \
-                 next: crate::atomic::OwnedU32,",
+                "    parent: HotAtomic<u32>,\n    previous: HotAtomic<u32>,\n    next: HotAtomic<u32>,",
+                "    parent: crate::atomic::Owned<u32>,\n    previous: crate::atomic::Owned<u32>,\n    \
+                 next: crate::atomic::Owned<u32>,",
             ),
             (
-                "parent: AtomicU32::new(NIL),",
-                "parent: crate::atomic::OwnedU32::new(NIL),",
+                "parent: HotAtomic::new(NIL),",
+                "parent: crate::atomic::Owned::new(NIL),",
             ),
             (
-                "previous: AtomicU32::new(NIL),",
-                "previous: crate::atomic::OwnedU32::new(NIL),",
+                "previous: HotAtomic::new(NIL),",
+                "previous: crate::atomic::Owned::new(NIL),",
             ),
             (
-                "next: AtomicU32::new(NIL),",
-                "next: crate::atomic::OwnedU32::new(NIL),",
+                "next: HotAtomic::new(NIL),",
+                "next: crate::atomic::Owned::new(NIL),",
             ),
             // Small, so that chunks come and go.
             ("OFFSET_BITS: u32 = 26;", "OFFSET_BITS: u32 = 30;"),

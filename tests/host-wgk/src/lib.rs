@@ -7,6 +7,7 @@
 #![deny(missing_docs)]
 
 pub mod alloc;
+pub mod atomic;
 pub mod crypto;
 pub mod rcu;
 pub mod siphash;

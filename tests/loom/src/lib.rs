@@ -21,11 +21,6 @@ pub mod field;
 /// The crate `core`, but for what can be shared.
 mod core {
     pub use ::core::*;
-    pub mod sync {
-        pub mod atomic {
-            pub use crate::atomic::*;
-        }
-    }
     pub mod cell {
         pub use crate::atomic::Exclusive as UnsafeCell;
     }

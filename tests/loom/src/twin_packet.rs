@@ -11,10 +11,7 @@ pub(crate) use crate::raw::{
     RawSkb, //
 };
 use crate::{
-    atomic::{
-        AtomicPtr as WatchedPtr,
-        AtomicU32, //
-    },
+    atomic::HotAtomic,
     twin_alloc::{
         count,
         keep,
@@ -88,9 +85,9 @@ impl SkBuff {
         // SAFETY: Ours. What is rewritten later must be there for loom before.
         unsafe {
             let cb = raw.cb();
-            (&raw mut (*cb).state).write(AtomicU32::new(u32::MAX));
+            (&raw mut (*cb).state).write(HotAtomic::new(u32::MAX));
             (&raw mut (*cb).link).write(Link {
-                next: WatchedPtr::new(ptr::dangling_mut()),
+                next: HotAtomic::new(ptr::dangling_mut()),
             });
         }
         Self(raw)

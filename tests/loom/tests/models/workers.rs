@@ -12,7 +12,10 @@ use loom::{
     thread, //
 };
 use wireguard_rs_loom::{
-    atomic,
+    atomic::{
+        Atomic,
+        Full, //
+    },
     model,
     workers::Workers,
     Times, //
@@ -26,7 +29,7 @@ struct Stage {
     workers: Workers,
     /// A work item for each CPU: whether it is queued. As C has it: `queue_work_on()` sets the bit
     /// and a worker thread clears it before it runs the item, each fully ordered whatever it finds.
-    queued: Vec<atomic::AtomicBool>,
+    queued: Vec<Atomic<bool>>,
 }
 
 impl Stage {
@@ -35,7 +38,7 @@ impl Stage {
             stale,
             ring: (0..places).map(|_| AtomicBool::new(false)).collect(),
             workers: Workers::new(),
-            queued: (0..cpus).map(|_| atomic::AtomicBool::new(false)).collect(),
+            queued: (0..cpus).map(|_| Atomic::new(false)).collect(),
         })
     }
 
@@ -48,7 +51,7 @@ impl Stage {
         let next = || next.next().unwrap();
         let called = self.workers.submitted(segments, 0, next);
         if let Some(cpu) = called {
-            self.queued[cpu as usize].swap(true, atomic::Ordering::AcqRel);
+            self.queued[cpu as usize].xchg(true, Full);
         }
         called.is_some()
     }
@@ -63,7 +66,7 @@ impl Stage {
     /// Runs the item of `cpu`, if it is queued, from its start to its end. How many it took, and how
     /// many of them late; `None` if it was not queued.
     fn run(&self, cpu: usize, segments: [usize; 3]) -> Option<(usize, usize)> {
-        if !self.queued[cpu].swap(false, atomic::Ordering::AcqRel) {
+        if !self.queued[cpu].xchg(false, Full) {
             return None;
         }
         let (mut took, mut late) = (0, 0);
@@ -173,7 +176,7 @@ fn taken_before_it_is_counted() {
                 let mut cpus = 0..;
                 move || cpus.next().unwrap()
             });
-            stage.queued[next.unwrap() as usize].swap(true, atomic::Ordering::AcqRel);
+            stage.queued[next.unwrap() as usize].xchg(true, Full);
         }
         stage.workers.taken(18);
         let other = {
