@@ -44,6 +44,7 @@ mod ratelimiter;
 mod receive;
 mod replay;
 mod resources;
+mod rx_schedule;
 mod send;
 mod session;
 mod socket;

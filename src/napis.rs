@@ -34,8 +34,7 @@ use wgk::{
     }, //
 };
 
-/// Segments of one peer that a poll delivers before it turns to the next peer.
-const FAIR_SHARE: usize = 16;
+use crate::rx_schedule;
 
 /// Something with packets to deliver.
 pub(crate) trait Receiver: RcuObject + HasField<SchedNode> {
@@ -63,28 +62,13 @@ struct RxContext<R: Receiver> {
 
 impl<R: Receiver> NapiPoll for RxContext<R> {
     fn poll(ctx: &Self, napi: &NapiContext<'_>, budget: usize) -> usize {
-        let mut taken = ctx.taken.lock();
-        let mut done = 0;
-        while done < budget {
-            let peer = match taken.next() {
-                Some(peer) => peer,
-                None => {
-                    taken.refill(&ctx.scheduled);
-                    match taken.next() {
-                        Some(peer) => peer,
-                        None => break,
-                    }
-                }
-            };
-            // From here on a worker that finishes a batch of this peer puts it on the list again.
-            peer.field().begin();
-            let share = FAIR_SHARE.min(budget - done);
-            done += R::deliver(&peer, napi, share);
-            if peer.has_ready() {
-                ctx.scheduled.push(peer);
-            }
-        }
-        done
+        rx_schedule::poll(
+            &ctx.scheduled,
+            &mut ctx.taken.lock(),
+            budget,
+            |peer, share| R::deliver(peer, napi, share),
+            R::has_ready,
+        )
     }
 }
 

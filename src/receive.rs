@@ -56,6 +56,7 @@ use crate::{
         Task,
         Worker, //
     },
+    rx_schedule::Finished,
     send,
     session::Session, //
 };
@@ -127,37 +128,19 @@ fn receive_data(device: &Device, mut packet: UdpPacket) {
     }
 }
 
-/// Batches that a worker decrypts before it has them delivered. More would give GRO no more to merge,
-/// but overrun the socket buffers of who receives small packets.
-const BURST: usize = 16;
-
 /// What is done with batches on their way in: opened, and handed to the peer's NAPI instance.
 pub(crate) struct Decrypt(pub(crate) Arc<NapiSet<Peer>>);
 
 impl Task<Session> for Decrypt {
     fn run(&self, worker: &Worker<'_, Session>) {
-        // An instance is polled when there's a burst to deliver, not for each packet: in process
-        // context a poll would begin at once, find one packet, and leave nothing for GRO to merge.
-        let mut waiting = None;
-        let mut done = 0;
+        let mut finished = Finished::new();
+        let poll = |instance| self.0.poll(instance);
         while let Some(job) = worker.next() {
             let session = decrypt(job);
-            if let Some(instance) = self.0.list(session.peer.clone()) {
-                if let Some(other) = waiting.replace(instance).filter(|w| *w != instance) {
-                    self.0.poll(other);
-                }
-            }
-            done += 1;
-            if done % BURST == 0 {
-                if let Some(instance) = waiting.take() {
-                    self.0.poll(instance);
-                }
-            }
+            finished.add(self.0.list(session.peer.clone()), poll);
             cpu::cond_resched();
         }
-        if let Some(instance) = waiting {
-            self.0.poll(instance);
-        }
+        finished.end(poll);
     }
 }
 

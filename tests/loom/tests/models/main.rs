@@ -3,6 +3,7 @@
 //! order of events and whatever CPUs reorder. Documentation/safety.md, "Ordering", has the results.
 
 mod allowedips;
+mod napi;
 mod order_queue;
 mod rcu;
 mod sched_list;
