@@ -9,21 +9,20 @@
 //!
 //! Safety review: `Documentation/safety.md#cpurs`.
 
-use crate::bindings;
-use core::sync::atomic::{
-    AtomicI32,
-    AtomicU32,
-    Ordering, //
+use crate::atomic::{
+    Atomic,
+    HotAtomic,
+    Relaxed, //
 };
-
+use crate::bindings;
 /// The online CPU after the one that `last` holds, round robin; -1 to begin with the first.
 ///
 /// Several callers at once may get the same one.
 #[inline]
-pub fn next_online(last: &AtomicI32) -> u32 {
+pub fn next_online(last: &Atomic<i32>) -> u32 {
     // SAFETY: An FFI call without requirements.
-    let cpu = unsafe { bindings::cpu_next_online(last.load(Ordering::Relaxed)) };
-    last.store(cpu as i32, Ordering::Relaxed);
+    let cpu = unsafe { bindings::cpu_next_online(last.load(Relaxed)) };
+    last.store(cpu as i32, Relaxed);
     cpu
 }
 
@@ -31,12 +30,12 @@ pub fn next_online(last: &AtomicI32) -> u32 {
 ///
 /// To begin with, `stored` holds `u32::MAX`.
 #[inline]
-pub fn choose_online(stored: &AtomicU32, id: u64) -> u32 {
-    let old = stored.load(Ordering::Relaxed);
+pub fn choose_online(stored: &HotAtomic<u32>, id: u64) -> u32 {
+    let old = stored.load(Relaxed);
     // SAFETY: An FFI call without requirements.
     let cpu = unsafe { bindings::cpu_choose_online(old, id) };
     if cpu != old {
-        stored.store(cpu, Ordering::Relaxed);
+        stored.store(cpu, Relaxed);
     }
     cpu
 }

@@ -15,6 +15,12 @@
 //! Safety review: `Documentation/safety.md#dst_cachers`.
 
 use crate::{
+    atomic::{
+        Acquire,
+        Atomic,
+        Relaxed,
+        Release, //
+    },
     bindings,
     cpu,
     lock::{
@@ -29,10 +35,6 @@ use core::{
         self,
         NonNull, //
     },
-    sync::atomic::{
-        AtomicPtr,
-        Ordering, //
-    }, //
 };
 use kernel::{
     error::to_result,
@@ -50,7 +52,7 @@ use kernel::{
 /// `routes` is null, [`CLOSED`], or a [`Routes`] from a box, which this owns. Once it is one, it
 /// changes through `&mut self` only.
 pub struct DstCache {
-    routes: AtomicPtr<Routes>,
+    routes: Atomic<*mut Routes>,
 }
 
 /// In the place of the routes of a cache that takes none any more.
@@ -130,7 +132,7 @@ impl DstCache {
     pub const fn new() -> Self {
         // INVARIANT: Null.
         Self {
-            routes: AtomicPtr::new(ptr::null_mut()),
+            routes: Atomic::new(ptr::null_mut()),
         }
     }
 
@@ -138,7 +140,7 @@ impl DstCache {
     #[inline]
     fn routes(&self) -> Option<&Routes> {
         // ORDERING: Acquire: pairs with the release in `begin`; the object was initialised.
-        let routes = self.routes.load(Ordering::Acquire);
+        let routes = self.routes.load(Acquire);
         if routes == CLOSED {
             return None;
         }
@@ -198,7 +200,7 @@ impl DstCache {
     /// As for [`DstCache::of`].
     #[inline]
     pub(crate) unsafe fn fill(&self, net: &WeakNet) -> Option<&Routes> {
-        if self.routes.load(Ordering::Relaxed).is_null() {
+        if self.routes.load(Relaxed).is_null() {
             self.begin(net);
         }
         // SAFETY: By the requirement.
@@ -216,12 +218,7 @@ impl DstCache {
         if unsafe { net.caches().insert(&*routes, net) } {
             // INVARIANT: From a box; in the list before anybody can fill it.
             // ORDERING: Release: pairs with the acquire in `routes`.
-            let others = self.routes.compare_exchange(
-                ptr::null_mut(),
-                routes,
-                Ordering::Release,
-                Ordering::Relaxed,
-            );
+            let others = self.routes.cmpxchg(ptr::null_mut(), routes, Release);
             if others.is_ok() {
                 return;
             }

@@ -20,6 +20,11 @@
 //! Safety review: `Documentation/safety.md#hashtablers`.
 
 use crate::{
+    atomic::{
+        Atomic,
+        HotAtomic,
+        Relaxed, //
+    },
     bindings,
     field::{
         HasField,
@@ -40,11 +45,6 @@ use core::{
     },
     mem::offset_of,
     ptr::NonNull,
-    sync::atomic::{
-        AtomicBool,
-        AtomicU32,
-        Ordering, //
-    },
 };
 use kernel::{
     bindings::{
@@ -65,8 +65,8 @@ const MAX_TRIES: u32 = 128;
 #[repr(C)]
 pub struct IndexNode {
     head: Opaque<rhash_head>,
-    key: AtomicU32,
-    used: AtomicBool,
+    key: HotAtomic<u32>,
+    used: Atomic<bool>,
     #[pin]
     _pin: PhantomPinned,
 }
@@ -85,8 +85,8 @@ impl IndexNode {
     pub fn new() -> impl PinInit<Self> {
         pin_init!(Self {
             head: Opaque::zeroed(),
-            key: AtomicU32::new(0),
-            used: AtomicBool::new(false),
+            key: HotAtomic::new(0),
+            used: Atomic::new(false),
             _pin: PhantomPinned,
         })
     }
@@ -94,7 +94,7 @@ impl IndexNode {
     /// The index, once the object was inserted.
     #[inline]
     pub fn key(&self) -> u32 {
-        self.key.load(Ordering::Relaxed)
+        self.key.load(Relaxed)
     }
 }
 
@@ -105,7 +105,7 @@ impl IndexNode {
 pub struct KeyNode {
     head: Opaque<rhash_head>,
     key: [u8; 32],
-    used: AtomicBool,
+    used: Atomic<bool>,
     #[pin]
     _pin: PhantomPinned,
 }
@@ -124,7 +124,7 @@ impl KeyNode {
         pin_init!(Self {
             head: Opaque::zeroed(),
             key,
-            used: AtomicBool::new(false),
+            used: Atomic::new(false),
             _pin: PhantomPinned,
         })
     }
@@ -312,14 +312,14 @@ impl<T: HasIndexNode> IndexTable<T> {
     /// `EEXIST` if `next` does not come up with one, `EINVAL` if the object was in a table before,
     /// `ENOMEM` or the like if the table cannot grow.
     pub fn insert_random(&self, object: RcuArc<T>, next: &mut dyn FnMut() -> u32) -> Result<u32> {
-        if object.field().used.swap(true, Ordering::Relaxed) {
+        if object.field().used.xchg(true, Relaxed) {
             return Err(EINVAL);
         }
         let mut tries = MAX_TRIES;
         loop {
             let key = next();
             // This is the only one to set the key: `used` was false.
-            object.field().key.store(key, Ordering::Relaxed);
+            object.field().key.store(key, Relaxed);
             // SAFETY: The helper does as required, and by `used` the node was in no table yet.
             let ret = unsafe {
                 self.table.insert(object.clone(), |table, node| {
@@ -332,7 +332,7 @@ impl<T: HasIndexNode> IndexTable<T> {
                 Err(e) if e == EEXIST && tries > 0 => continue,
                 Err(e) => {
                     // It never was in the table.
-                    object.field().used.store(false, Ordering::Relaxed);
+                    object.field().used.store(false, Relaxed);
                     return Err(e);
                 }
             }
@@ -401,7 +401,7 @@ impl<T: HasKeyNode> PubkeyTable<T> {
     /// `EEXIST` if there is one of this key, `EINVAL` if the object was in a table before, `ENOMEM`
     /// or the like if the table cannot grow.
     pub fn insert(&self, object: RcuArc<T>) -> Result {
-        if object.field().used.swap(true, Ordering::Relaxed) {
+        if object.field().used.xchg(true, Relaxed) {
             return Err(EINVAL);
         }
         // SAFETY: The helper does as required, and by `used` the node was in no table yet.
@@ -412,7 +412,7 @@ impl<T: HasKeyNode> PubkeyTable<T> {
         };
         if ret.is_err() {
             // It never was in the table.
-            object.field().used.store(false, Ordering::Relaxed);
+            object.field().used.store(false, Relaxed);
         }
         ret
     }

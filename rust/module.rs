@@ -26,18 +26,17 @@
 //! Safety review: `Documentation/safety.md#modulers`.
 
 use crate::{
+    atomic::{
+        Acquire,
+        Atomic,
+        Relaxed,
+        Release, //
+    },
     bindings,
     field::Invariant,
     rcu, //
 };
-use core::{
-    marker::PhantomData,
-    mem::ManuallyDrop,
-    sync::atomic::{
-        AtomicUsize,
-        Ordering, //
-    },
-};
+use core::{marker::PhantomData, mem::ManuallyDrop};
 use kernel::{
     fmt,
     prelude::*,
@@ -79,9 +78,9 @@ const NAMES: [&str; 11] = [
 ];
 
 /// How many guests there are of each kind.
-static COUNTS: [AtomicUsize; NAMES.len()] = [const { AtomicUsize::new(0) }; NAMES.len()];
+static COUNTS: [Atomic<usize>; NAMES.len()] = [const { Atomic::new(0) }; NAMES.len()];
 /// How many there have ever been.
-static MADE: AtomicUsize = AtomicUsize::new(0);
+static MADE: Atomic<usize> = Atomic::new(0);
 
 /// Something that the kernel may call, counted.
 ///
@@ -98,8 +97,8 @@ impl<const KIND: usize> Guest<KIND> {
     #[inline]
     pub(crate) fn new() -> Self {
         // INVARIANT: Counted here.
-        COUNTS[KIND].fetch_add(1, Ordering::Relaxed);
-        MADE.fetch_add(1, Ordering::Relaxed);
+        COUNTS[KIND].fetch_add(1, Relaxed);
+        MADE.fetch_add(1, Relaxed);
         Self(())
     }
 }
@@ -109,7 +108,7 @@ impl<const KIND: usize> Drop for Guest<KIND> {
     fn drop(&mut self) {
         // ORDERING: Release: pairs with the acquire in `guests`: the end of what it stood for comes
         // before the end of the module.
-        COUNTS[KIND].fetch_sub(1, Ordering::Release);
+        COUNTS[KIND].fetch_sub(1, Release);
     }
 }
 
@@ -137,10 +136,10 @@ pub(crate) type LinkGuest = Guest<{ Kind::Link as usize }>;
 pub(crate) type GenetlinkGuest = Guest<{ Kind::Genetlink as usize }>;
 
 /// A count; and all is seen that others did before they changed it.
-fn now(count: &AtomicUsize) -> usize {
+fn now(count: &Atomic<usize>) -> usize {
     // ORDERING: Acquire: pairs with the release of `Guest::drop`. A read-modify-write operation,
     // which does not read an old value.
-    count.fetch_add(0, Ordering::Acquire)
+    count.fetch_add(0, Acquire)
 }
 
 /// What keeps the module, for the log.

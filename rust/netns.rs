@@ -16,6 +16,12 @@
 //! Safety review: `Documentation/safety.md#netnsrs`.
 
 use crate::{
+    atomic::{
+        Acquire,
+        Atomic,
+        Relaxed,
+        Release, //
+    },
     bindings,
     dst_cache::CacheList,
     field::Invariant,
@@ -29,11 +35,6 @@ use core::{
     ptr::{
         self,
         NonNull, //
-    },
-    sync::atomic::{
-        AtomicPtr,
-        AtomicUsize,
-        Ordering, //
     },
 };
 use kernel::{
@@ -172,9 +173,9 @@ impl Drop for NetRef {
 /// same.
 #[pin_data]
 struct Token {
-    net: AtomicPtr<bindings::net>,
+    net: Atomic<*mut bindings::net>,
     /// Address of the namespace until it is gone; just a number.
-    id: AtomicUsize,
+    id: Atomic<usize>,
     #[pin]
     caches: CacheList,
 }
@@ -183,8 +184,8 @@ impl Token {
     fn new(ptr: *mut bindings::net) -> Result<Arc<Self>> {
         Arc::pin_init(
             pin_init!(Self {
-                net: AtomicPtr::new(ptr),
-                id: AtomicUsize::new(ptr as usize),
+                net: Atomic::new(ptr),
+                id: Atomic::new(ptr as usize),
                 caches <- CacheList::new(),
             }),
             GFP_KERNEL,
@@ -237,7 +238,7 @@ impl WeakNet {
             if !tokens.active {
                 return Err(ENODEV);
             }
-            let known = |t: &&Arc<Token>| ptr::eq(t.net.load(Ordering::Relaxed), net.as_ptr());
+            let known = |t: &&Arc<Token>| ptr::eq(t.net.load(Relaxed), net.as_ptr());
             if let Some(token) = tokens.list.iter().find(known) {
                 return Ok(Self(token.clone()));
             }
@@ -252,7 +253,7 @@ impl WeakNet {
     /// Returns the namespace, unless it has lost its last user. Any context.
     pub fn get(&self) -> Option<NetRef> {
         let _guard = rcu::read_lock();
-        let net = NonNull::new(self.0.net.load(Ordering::Acquire))?;
+        let net = NonNull::new(self.0.net.load(Acquire))?;
         // SAFETY: By the invariants of `Token` it is freed a grace period after the pointer has
         // become null at the earliest; it was not null within the read-side critical section that
         // lasts until the end of this function.
@@ -263,7 +264,7 @@ impl WeakNet {
     /// [`PernetHandler::exit_rtnl`] has returned, and never afterwards.
     #[inline]
     pub fn is(&self, net: &Net) -> bool {
-        self.0.id.load(Ordering::Relaxed) == net.as_ptr() as usize
+        self.0.id.load(Relaxed) == net.as_ptr() as usize
     }
 
     /// Runs `f` if the namespace `net`, which this remembers, is not torn down before it returns;
@@ -284,7 +285,7 @@ impl WeakNet {
     /// true, the namespace, its routes, and what its exit hook takes away are there to the end.
     #[inline]
     pub(crate) fn is_alive(&self) -> bool {
-        !self.0.net.load(Ordering::Relaxed).is_null()
+        !self.0.net.load(Relaxed).is_null()
     }
 
     /// Whether both remember the same namespace. Any context.
@@ -309,7 +310,7 @@ impl WeakNet {
 
     /// Does what the hooks do.
     pub(crate) fn end(&self) {
-        self.0.net.store(ptr::null_mut(), Ordering::Release);
+        self.0.net.store(ptr::null_mut(), Release);
         crate::rcu::synchronize_net();
         // SAFETY: As in `Hooks::exit_rtnl`.
         unsafe { self.0.caches.empty() };
@@ -337,8 +338,8 @@ impl<H: PernetHandler> Hooks<H> {
     unsafe extern "C" fn pre_exit(net: *mut bindings::net) {
         with_tokens(|tokens| {
             for token in tokens.list.iter() {
-                if ptr::eq(token.net.load(Ordering::Relaxed), net) {
-                    token.net.store(ptr::null_mut(), Ordering::Release);
+                if ptr::eq(token.net.load(Relaxed), net) {
+                    token.net.store(ptr::null_mut(), Release);
                 }
             }
         });
@@ -356,7 +357,7 @@ impl<H: PernetHandler> Hooks<H> {
         // SAFETY: A namespace is freed after its exit hooks have returned.
         H::exit_rtnl(&rtnl, unsafe { Net::from_raw(net) });
         let token = with_tokens(|tokens| {
-            let this = |t: &&Arc<Token>| t.id.load(Ordering::Relaxed) == net as usize;
+            let this = |t: &&Arc<Token>| t.id.load(Relaxed) == net as usize;
             tokens.list.iter().find(this).cloned()
         });
         if let Some(token) = token {
@@ -367,9 +368,9 @@ impl<H: PernetHandler> Hooks<H> {
             tokens.list.retain(|token| {
                 // A namespace whose `pre_exit` has been called gets no new token with its pointer,
                 // so all tokens of this address are those of this namespace.
-                let other = token.id.load(Ordering::Relaxed) != net as usize;
+                let other = token.id.load(Relaxed) != net as usize;
                 if !other {
-                    token.id.store(0, Ordering::Relaxed);
+                    token.id.store(0, Relaxed);
                 }
                 other
             });

@@ -220,13 +220,12 @@ impl<T, const ID: u64> PinnedDrop for Timer<T, ID> {
 mod tests {
     use super::*;
     use crate::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         rcu,
         time::mono_coarse_ns, //
-    };
-    use core::sync::atomic::{
-        AtomicU32,
-        AtomicU64,
-        Ordering, //
     };
     use kernel::time::{
         delay::fsleep,
@@ -237,9 +236,9 @@ mod tests {
 
     #[pin_data]
     struct Ticker {
-        due: AtomicU64,
-        early: AtomicU32,
-        fired: AtomicU32,
+        due: Atomic<u64>,
+        early: Atomic<u32>,
+        fired: Atomic<u32>,
         #[pin]
         timer: Timer<Self>,
     }
@@ -250,10 +249,10 @@ mod tests {
     impl TimerCallback for Ticker {
         fn fired(this: RcuArc<Self>) {
             let now = mono_coarse_ns();
-            if now < this.due.load(Ordering::Relaxed) {
-                this.early.fetch_add(1, Ordering::Relaxed);
+            if now < this.due.load(Relaxed) {
+                this.early.fetch_add(1, Relaxed);
             }
-            if this.fired.fetch_add(1, Ordering::Relaxed) < 4 {
+            if this.fired.fetch_add(1, Relaxed) < 4 {
                 this.arm(now + 3 * MS);
             }
         }
@@ -265,7 +264,7 @@ mod tests {
 
     impl Arm for RcuArc<Ticker> {
         fn arm(&self, at: u64) {
-            self.due.store(at, Ordering::Relaxed);
+            self.due.store(at, Relaxed);
             Timer::<Ticker>::arm(self, at);
         }
     }
@@ -273,9 +272,9 @@ mod tests {
     fn ticker() -> Result<RcuArc<Ticker>> {
         RcuArc::pin_init(
             pin_init!(Ticker {
-                due: AtomicU64::new(0),
-                early: AtomicU32::new(0),
-                fired: AtomicU32::new(0),
+                due: Atomic::new(0),
+                early: Atomic::new(0),
+                fired: Atomic::new(0),
                 timer <- new_timer!("ticker"),
             }),
             GFP_KERNEL,
@@ -287,8 +286,8 @@ mod tests {
         let t = ticker()?;
         t.arm(mono_coarse_ns());
         fsleep(Delta::from_millis(200));
-        assert_eq!(t.fired.load(Ordering::Relaxed), 5);
-        assert_eq!(t.early.load(Ordering::Relaxed), 0);
+        assert_eq!(t.fired.load(Relaxed), 5);
+        assert_eq!(t.early.load(Relaxed), 0);
         t.arm(u64::MAX);
         assert!(t.timer.is_pending() && t.timer.disarm() && !t.timer.disarm_sync());
         t.timer.shutdown();

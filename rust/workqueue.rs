@@ -12,6 +12,10 @@
 //! Safety review: `Documentation/safety.md#workqueuers`.
 
 use crate::{
+    atomic::{
+        Atomic,
+        Relaxed, //
+    },
     bindings,
     module::{
         ForeignWorkGuest,
@@ -22,14 +26,7 @@ use crate::{
         RcuObject, //
     },
 };
-use core::{
-    ops::BitOr,
-    ptr::NonNull,
-    sync::atomic::{
-        AtomicBool,
-        Ordering, //
-    },
-};
+use core::{ops::BitOr, ptr::NonNull};
 use kernel::{
     bindings::work_struct,
     fmt,
@@ -196,8 +193,8 @@ where
     where
         F: FnOnce(*mut work_struct) -> bool,
     {
-        static COUNTED: AtomicBool = AtomicBool::new(false);
-        if !COUNTED.swap(true, Ordering::Relaxed) {
+        static COUNTED: Atomic<bool> = Atomic::new(false);
+        if !COUNTED.xchg(true, Relaxed) {
             core::mem::forget(ForeignWorkGuest::new());
         }
         // SAFETY: By the safety requirements of this function.

@@ -7,16 +7,6 @@
 //! run dry, workers and NAPI instances stop. What is freed later (peers after their grace period)
 //! has no way back to the interface.
 
-use core::sync::atomic::{
-    AtomicBool,
-    AtomicU16,
-    AtomicU32,
-    Ordering::{
-        Acquire,
-        Release, //
-    }, //
-};
-
 use kernel::{
     new_mutex,
     prelude::*,
@@ -24,6 +14,12 @@ use kernel::{
 };
 
 use wgk::{
+    atomic::{
+        Acquire,
+        Atomic,
+        HotAtomic,
+        Release, //
+    },
     lock::{
         new_rwsem,
         new_spinlock_bh,
@@ -104,11 +100,11 @@ pub(crate) struct Device {
     pub(crate) admission: Admission,
     pub(crate) allowed_ips: AllowedIps<Peer>,
     /// Mark of outer packets, 0 for none.
-    pub(crate) fwmark: AtomicU32,
+    pub(crate) fwmark: HotAtomic<u32>,
     /// Port of the sockets, or the one to use when they are opened; 0: any.
-    pub(crate) listen_port: AtomicU16,
+    pub(crate) listen_port: Atomic<u32>,
     /// Between `ndo_open` and `ndo_stop`.
-    up: AtomicBool,
+    up: HotAtomic<bool>,
     /// What was dropped, by reason.
     pub(crate) drops: Drops,
 }
@@ -135,9 +131,9 @@ impl Device {
                 identity <- new_rwsem!(None, "Device::identity"),
                 admission <- Admission::new(),
                 allowed_ips,
-                fwmark: AtomicU32::new(0),
-                listen_port: AtomicU16::new(0),
-                up: AtomicBool::new(false),
+                fwmark: HotAtomic::new(0),
+                listen_port: Atomic::new(0),
+                up: HotAtomic::new(false),
                 drops: Drops::new()?,
             }? Error),
             GFP_KERNEL,

@@ -2,14 +2,13 @@
 //! Where the kernel calls the driver about interfaces: their life, namespaces that go, the machine
 //! going to sleep or being cloned.
 
-use core::sync::atomic::Ordering::Relaxed;
-
 use kernel::{
     prelude::*,
     sync::Arc, //
 };
 
 use wgk::{
+    atomic::Relaxed,
     extack::ExtAck,
     netdevice::{
         for_each_device,
@@ -145,7 +144,7 @@ impl Driver for WireGuard {
     fn open(rtnl: &Rtnl, device: &RcuArc<Device>, dev: &RegisteredDevice) -> Result {
         dev.no_redirects(rtnl);
         let config = device.config.lock();
-        socket::init(device, device.listen_port.load(Relaxed))?;
+        socket::init(device, device.listen_port.load(Relaxed) as u16)?;
         device.set_up(&config, true);
         for peer in config.peers.iter() {
             send::send_staged(RcuArc::as_rcu_ref(peer));

@@ -17,24 +17,22 @@
     reason = "public in the host library, whose tests are other crates"
 )]
 
-use core::sync::atomic::{
-    AtomicU32,
-    AtomicU64,
-    Ordering::Relaxed, //
-};
-
 use crate::messages::{
     expired,
     UNDER_LOAD_HANDSHAKES,
     UNDER_LOAD_LINGER_NS, //
 };
+use wgk::atomic::{
+    Atomic,
+    Relaxed, //
+};
 
 /// The load of a device.
 pub struct Load {
     /// When it was last found to be under load, 0 if it isn't.
-    last_ns: AtomicU64,
+    last_ns: Atomic<u64>,
     /// Messages without proof since then.
-    unproven: AtomicU32,
+    unproven: Atomic<u32>,
 }
 
 /// What [`Load::check`] finds.
@@ -52,8 +50,8 @@ impl Load {
     /// No load.
     pub const fn new() -> Self {
         Self {
-            last_ns: AtomicU64::new(0),
-            unproven: AtomicU32::new(0),
+            last_ns: Atomic::new(0),
+            unproven: Atomic::new(0),
         }
     }
 

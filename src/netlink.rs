@@ -5,10 +5,7 @@
 //! context with the family's lock held, and take RTNL and the device lock. Attributes reach them
 //! checked against the policies below; what the policies can't say is checked here.
 
-use core::{
-    net::IpAddr,
-    sync::atomic::Ordering::Relaxed, //
-};
+use core::net::IpAddr;
 
 use kernel::{
     error::code::{
@@ -20,6 +17,7 @@ use kernel::{
 };
 
 use wgk::{
+    atomic::Relaxed,
     genetlink::{
         policy,
         DumpMsg,
@@ -223,7 +221,10 @@ fn put_device(device: &Device, msg: &mut DumpMsg<'_>) -> Result {
         (dev.ifindex(), dev.name())
     };
     let identity = device.identity.read();
-    msg.put_u16(wg::WGDEVICE_A_LISTEN_PORT, device.listen_port.load(Relaxed))?;
+    msg.put_u16(
+        wg::WGDEVICE_A_LISTEN_PORT,
+        device.listen_port.load(Relaxed) as u16,
+    )?;
     msg.put_u32(wg::WGDEVICE_A_FWMARK, device.fwmark.load(Relaxed))?;
     msg.put_u32(wg::WGDEVICE_A_IFINDEX, ifindex)?;
     msg.put_str(wg::WGDEVICE_A_IFNAME, name.as_bytes())?;
@@ -299,7 +300,7 @@ fn put_peer_base(peer: &Peer, whole: bool, msg: &mut DumpMsg<'_>) -> Result<(), 
     msg.put(wg::WGPEER_A_LAST_HANDSHAKE_TIME, &timespec)?;
     msg.put_u16(
         wg::WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL,
-        peer.keepalive_s.load(Relaxed),
+        peer.keepalive_s.load(Relaxed) as u16,
     )?;
     let pad = wg::WGPEER_A_UNSPEC;
     msg.put_u64(wg::WGPEER_A_TX_BYTES, peer.tx_bytes.load(Relaxed), pad)?;

@@ -8,20 +8,7 @@
 //!
 //! Its locks, and how they nest, are in the table of Documentation/architecture.md.
 
-use core::{
-    mem,
-    sync::atomic::{
-        AtomicBool,
-        AtomicU16,
-        AtomicU32,
-        AtomicU64,
-        Ordering::{
-            Acquire,
-            Relaxed,
-            Release, //
-        }, //
-    }, //
-};
+use core::mem;
 
 use kernel::{
     new_mutex,
@@ -35,6 +22,13 @@ use kernel::{
 };
 
 use wgk::{
+    atomic::{
+        Acquire,
+        Atomic,
+        HotAtomic,
+        Relaxed,
+        Release, //
+    },
     batch::OrderQueue,
     crypto::Secret,
     dst_cache::DstCache,
@@ -94,7 +88,7 @@ use crate::{
 };
 
 /// Numbers peers for the lifecycle lines and for the order of dumps, across all devices.
-static PEER_COUNTER: AtomicU64 = AtomicU64::new(0);
+static PEER_COUNTER: Atomic<u64> = Atomic::new(0);
 
 /// Work item: send a handshake initiation.
 pub(crate) const WORK_HANDSHAKE: u64 = 0;
@@ -144,7 +138,7 @@ pub(crate) struct Peer {
     #[pin]
     pub(crate) path: RwLockBh<Path>,
     /// Whether `path` holds an address; lets xmit decide without its lock.
-    has_endpoint: AtomicBool,
+    has_endpoint: HotAtomic<bool>,
     #[pin]
     timer_state: SpinLockBh<TimerState>,
     #[pin]
@@ -169,16 +163,16 @@ pub(crate) struct Peer {
     #[pin]
     pub(crate) cookie: Mutex<PeerCookie>,
     /// Boot time of the last initiation or response, in nanoseconds.
-    last_sent_handshake_ns: AtomicU64,
+    last_sent_handshake_ns: Atomic<u64>,
     /// Bytes received with valid authentication, whole messages.
-    pub(crate) rx_bytes: AtomicU64,
+    pub(crate) rx_bytes: HotAtomic<u64>,
     /// Bytes sent, whole messages.
-    pub(crate) tx_bytes: AtomicU64,
+    pub(crate) tx_bytes: HotAtomic<u64>,
     /// Persistent keepalive in seconds, 0 for off.
-    pub(crate) keepalive_s: AtomicU16,
+    pub(crate) keepalive_s: HotAtomic<u32>,
     /// CPU of the transmit work, once chosen.
-    pub(crate) tx_cpu: AtomicU32,
-    dead: AtomicBool,
+    pub(crate) tx_cpu: HotAtomic<u32>,
+    dead: HotAtomic<bool>,
     prefixes: PrefixList,
 }
 
@@ -236,7 +230,7 @@ impl Peer {
                     endpoint: Endpoint::None,
                     cache: DstCache::new(),
                 }, "Peer::path"),
-                has_endpoint: AtomicBool::new(false),
+                has_endpoint: HotAtomic::new(false),
                 timer_state <- new_spinlock_bh!(TimerState {
                     timers: Timers::new(device.is_up()),
                     last_handshake: RealTime::default(),
@@ -250,12 +244,12 @@ impl Peer {
                 clear_work <- new_work!("wireguard::clear"),
                 sched <- SchedNode::new(),
                 cookie <- new_mutex!(PeerCookie::new(), "Peer::cookie"),
-                last_sent_handshake_ns: AtomicU64::new(0),
-                rx_bytes: AtomicU64::new(0),
-                tx_bytes: AtomicU64::new(0),
-                keepalive_s: AtomicU16::new(0),
-                tx_cpu: AtomicU32::new(u32::MAX),
-                dead: AtomicBool::new(false),
+                last_sent_handshake_ns: Atomic::new(0),
+                rx_bytes: HotAtomic::new(0),
+                tx_bytes: HotAtomic::new(0),
+                keepalive_s: HotAtomic::new(0),
+                tx_cpu: HotAtomic::new(u32::MAX),
+                dead: HotAtomic::new(false),
                 prefixes: PrefixList::new(),
             }? Error),
             GFP_KERNEL,

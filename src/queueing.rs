@@ -5,18 +5,17 @@
 //! on. What is done with them is told when they are made ([`Task`], [`Handler`]); so this file knows
 //! nothing of peers or devices. How many CPUs are woken for a stage is decided in `workers.rs`.
 
-use core::sync::atomic::{
-    AtomicI32,
-    AtomicU32,
-    Ordering::Relaxed, //
-};
-
 use kernel::{
     prelude::*,
     sync::Arc, //
 };
 
 use wgk::{
+    atomic::{
+        Atomic,
+        HotAtomic,
+        Relaxed, //
+    },
     batch::{
         Batch,
         CryptJob,
@@ -104,7 +103,7 @@ impl<O: RcuObject> PerCpuWorker for Shared<O> {
 /// A stage of the data path.
 pub(crate) struct Stage<O: RcuObject> {
     work: PerCpuWork<Shared<O>>,
-    last_cpu: AtomicI32,
+    last_cpu: Atomic<i32>,
 }
 
 impl<O: RcuObject> Stage<O> {
@@ -122,7 +121,7 @@ impl<O: RcuObject> Stage<O> {
         )?;
         Ok(Self {
             work: new_percpu_work!(queue, shared, "wireguard::crypt")?,
-            last_cpu: AtomicI32::new(-1),
+            last_cpu: Atomic::new(-1),
         })
     }
 
@@ -160,7 +159,7 @@ struct Messages {
     #[pin]
     queue: SpinLockBh<SkbList>,
     /// Messages queued or being worked on: the measure of load.
-    len: AtomicU32,
+    len: HotAtomic<u32>,
     handler: KBox<dyn Handler>,
 }
 
@@ -186,7 +185,7 @@ impl Messages {
 /// A queue of messages, and the workers that see to them.
 pub(crate) struct MessageQueue {
     work: PerCpuWork<Messages>,
-    last_cpu: AtomicI32,
+    last_cpu: Atomic<i32>,
 }
 
 impl MessageQueue {
@@ -195,14 +194,14 @@ impl MessageQueue {
         let messages = Arc::pin_init(
             try_pin_init!(Messages {
                 queue <- new_spinlock_bh!(SkbList::new(), "Messages::queue"),
-                len: AtomicU32::new(0),
+                len: HotAtomic::new(0),
                 handler,
             }? Error),
             GFP_KERNEL,
         )?;
         Ok(Self {
             work: new_percpu_work!(queue, messages, "wireguard::handshake_receive")?,
-            last_cpu: AtomicI32::new(-1),
+            last_cpu: Atomic::new(-1),
         })
     }
 

@@ -10,21 +10,18 @@
 //! batch of packets in a queue holds one. A session holds its peer. The ring peer → session → peer
 //! is opened when the peer is removed or the device goes away, never by a count reaching zero.
 
-use core::sync::atomic::{
-    AtomicBool,
-    AtomicU64,
-    Ordering::{
-        Acquire,
-        Relaxed, //
-    }, //
-};
-
 use kernel::{
     prelude::*,
     sync::SetOnce, //
 };
 
 use wgk::{
+    atomic::{
+        Acquire,
+        Atomic,
+        HotAtomic,
+        Relaxed, //
+    },
     crypto::Secret,
     hashtable::IndexNode,
     lock::{
@@ -51,7 +48,7 @@ use crate::{
 };
 
 /// Numbers sessions for the lifecycle lines, across all devices of the module.
-static SESSION_COUNTER: AtomicU64 = AtomicU64::new(0);
+static SESSION_COUNTER: Atomic<u64> = Atomic::new(0);
 
 /// What a finished handshake adds to a session.
 pub(crate) struct Keys {
@@ -71,9 +68,9 @@ pub(crate) struct Session {
     /// Whose session this is.
     pub(crate) peer: RcuArc<Peer>,
     keys: SetOnce<Keys>,
-    sending_counter: AtomicU64,
-    sending_valid: AtomicBool,
-    receiving_valid: AtomicBool,
+    sending_counter: HotAtomic<u64>,
+    sending_valid: HotAtomic<bool>,
+    receiving_valid: HotAtomic<bool>,
     /// Counters already received. Softirq (NAPI) only, one poll at a time per peer; the lock is for
     /// the two instances that may overlap when a peer is moved to another NAPI.
     #[pin]
@@ -103,9 +100,9 @@ impl Session {
                 node <- IndexNode::new(),
                 peer,
                 keys: SetOnce::new(),
-                sending_counter: AtomicU64::new(0),
-                sending_valid: AtomicBool::new(true),
-                receiving_valid: AtomicBool::new(true),
+                sending_counter: HotAtomic::new(0),
+                sending_valid: HotAtomic::new(true),
+                receiving_valid: HotAtomic::new(true),
                 replay <- new_spinlock_bh!(ReplayWindow::new(), "Session::replay"),
             }? Error),
             GFP_KERNEL,

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The device's UDP sockets, one per address family, and what is sent through them.
 
-use core::sync::atomic::Ordering::Relaxed;
-
 use kernel::{
     error::code::ENONET,
     prelude::*, //
 };
 
 use wgk::{
+    atomic::Relaxed,
     batch::Batch,
     rcu::{
         read_lock,
@@ -54,7 +53,7 @@ pub(crate) fn init(device: &RcuArc<Device>, port: u16) -> Result {
         e
     })?;
     let pair = KBox::new(pair, GFP_KERNEL)?;
-    device.listen_port.store(pair.port(), Relaxed);
+    device.listen_port.store(pair.port().into(), Relaxed);
     device.sockets.replace(Some(pair));
     Ok(())
 }

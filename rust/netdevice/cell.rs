@@ -6,19 +6,18 @@
 
 use super::RegisteredDevice;
 use crate::{
+    atomic::{
+        Acquire,
+        HotAtomic,
+        Release, //
+    },
     bindings,
     rcu::Guard,
     rtnl::Rtnl, //
 };
-use core::{
-    ptr::{
-        self,
-        NonNull, //
-    },
-    sync::atomic::{
-        AtomicPtr,
-        Ordering, //
-    },
+use core::ptr::{
+    self,
+    NonNull, //
 };
 
 /// How the state of a device finds the device: null unless that is registered.
@@ -37,21 +36,21 @@ use core::{
 /// first `ndo_open`, or after the registration, whichever comes first. One that fails later (by a
 /// notifier's veto) is undone by `unregister_netdevice_queue()`, thus as above.
 pub struct NetDevCell {
-    dev: AtomicPtr<bindings::net_device>,
+    dev: HotAtomic<*mut bindings::net_device>,
 }
 
 impl NetDevCell {
     /// An empty cell.
     pub const fn new() -> Self {
         Self {
-            dev: AtomicPtr::new(ptr::null_mut()),
+            dev: HotAtomic::new(ptr::null_mut()),
         }
     }
 
     /// The device, if it is registered. It stays for the read-side critical section.
     #[inline]
     pub fn get<'g>(&self, _guard: &'g Guard) -> Option<&'g RegisteredDevice> {
-        let dev = NonNull::new(self.dev.load(Ordering::Acquire))?;
+        let dev = NonNull::new(self.dev.load(Acquire))?;
         // SAFETY: By the type invariants it is not freed before a grace period has passed since
         // `dev` became null, and it was not null within a read-side critical section that lasts
         // for `'g`.
@@ -61,7 +60,7 @@ impl NetDevCell {
     /// The device, if it is registered. It stays for as long as RTNL is held.
     #[inline]
     pub fn get_rtnl<'r>(&self, _rtnl: &'r Rtnl) -> Option<&'r RegisteredDevice> {
-        let dev = NonNull::new(self.dev.load(Ordering::Acquire))?;
+        let dev = NonNull::new(self.dev.load(Acquire))?;
         // SAFETY: By the type invariants it is not freed before RTNL has been released after `dev`
         // became null; `'r` ends before RTNL is released.
         Some(unsafe { RegisteredDevice::from_raw(dev.as_ptr()) })
@@ -74,12 +73,12 @@ impl NetDevCell {
     /// As the type invariants say.
     pub(super) unsafe fn set(&self, dev: *mut bindings::net_device) {
         // INVARIANT: By the safety requirements.
-        self.dev.store(dev, Ordering::Release);
+        self.dev.store(dev, Release);
     }
 
     pub(super) fn clear(&self) {
         // INVARIANT: Null is always fine.
-        self.dev.store(ptr::null_mut(), Ordering::Release);
+        self.dev.store(ptr::null_mut(), Release);
     }
 }
 

@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! `WG_CMD_SET_DEVICE`: changes of a device, its peers and their prefixes.
 
-use core::{
-    net::IpAddr,
-    sync::atomic::Ordering::Relaxed, //
-};
+use core::net::IpAddr;
 
 use kernel::{
     error::code::EPFNOSUPPORT,
@@ -12,6 +9,7 @@ use kernel::{
 };
 
 use wgk::{
+    atomic::Relaxed,
     crypto::{
         without_traces,
         x25519_clamp,
@@ -124,12 +122,12 @@ fn set_device(info: &Info<'_>) -> Result {
 
 /// Moves the sockets to `port`, or notes it for when the interface comes up.
 fn set_port(device: &RcuArc<Device>, config: &Config, port: u16) -> Result {
-    if device.listen_port.load(Relaxed) == port {
+    if device.listen_port.load(Relaxed) == u32::from(port) {
         return Ok(());
     }
     config.peers.iter().for_each(|p| p.clear_endpoint_source());
     if !device.is_up() {
-        device.listen_port.store(port, Relaxed);
+        device.listen_port.store(port.into(), Relaxed);
         return Ok(());
     }
     socket::init(device, port)
@@ -249,7 +247,7 @@ fn set_peer(
         .get(wg::WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL)
         .map(|a| a.u16())
     {
-        let before = peer.keepalive_s.swap(interval, Relaxed);
+        let before = peer.keepalive_s.xchg(interval.into(), Relaxed);
         if before == 0 && interval != 0 && up {
             send::send_keepalive(RcuArc::as_rcu_ref(&peer));
         }
