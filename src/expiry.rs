@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
-//! What a peer does when its timers expire. The rules are in `timers.rs`; here they act.
+//! What a peer does when its timers expire. The rules are in `timers.rs`; `conduct.rs` says what
+//! follows.
 
 use kernel::workqueue::WorkItem;
 
 use wgk::{
-    rcu::{
-        read_lock,
-        RcuArc, //
-    },
+    rcu::RcuArc,
     timer::TimerCallback, //
 };
 
 use crate::{
+    conduct,
     messages::{
         NSEC_PER_SEC,
         REKEY_TIMEOUT_NS, //
@@ -20,7 +19,6 @@ use crate::{
         Peer,
         WORK_CLEAR, //
     },
-    send,
     timers::{
         Action,
         GIVE_UP_AFTER,
@@ -33,13 +31,14 @@ impl TimerCallback for Peer {
     /// Softirq. The one timer of a peer stands for the earliest of its deadlines.
     fn fired(this: RcuArc<Self>) {
         while let Some(action) = Peer::next_due(&this) {
-            act(&this, action);
+            announce(&this, action);
+            conduct::act(&this, action);
         }
     }
 }
 
-/// Does what an expired deadline asks for. Softirq.
-fn act(peer: &RcuArc<Peer>, action: Action) {
+/// Says what an expired deadline asks for.
+fn announce(peer: &Peer, action: Action) {
     let name = || peer.device.name();
     match action {
         Action::RetransmitHandshake { attempt } => {
@@ -51,9 +50,14 @@ fn act(peer: &RcuArc<Peer>, action: Action) {
                 REKEY_TIMEOUT_NS / NSEC_PER_SEC,
                 attempt
             );
-            // The address we send from may be what is wrong.
-            peer.clear_endpoint_source();
-            send::queue_initiation(RcuArc::as_rcu_ref(peer), true);
+        }
+        Action::DeferredHandshake => {
+            wgk::object_debug!(
+                "{}: Handshake for peer {} ({}) could not begin before, trying again\n",
+                name(),
+                peer.id,
+                peer.endpoint()
+            );
         }
         Action::GiveUpHandshake => {
             wgk::object_debug!(
@@ -63,7 +67,6 @@ fn act(peer: &RcuArc<Peer>, action: Action) {
                 peer.endpoint(),
                 GIVE_UP_AFTER
             );
-            peer.purge_staged();
         }
         Action::NewHandshake => {
             wgk::object_debug!(
@@ -73,24 +76,8 @@ fn act(peer: &RcuArc<Peer>, action: Action) {
                 peer.endpoint(),
                 NEW_HANDSHAKE_AFTER_NS / NSEC_PER_SEC
             );
-            peer.clear_endpoint_source();
-            send::queue_initiation(RcuArc::as_rcu_ref(peer), false);
         }
-        Action::SendKeepalive => send::send_keepalive(RcuArc::as_rcu_ref(peer)),
-        Action::PersistentKeepalive => {
-            if peer.keepalive_ns() != 0 {
-                send::send_keepalive(RcuArc::as_rcu_ref(peer));
-            }
-        }
-        Action::ZeroKeyMaterial => {
-            // Taking the handshake's lock sleeps.
-            let guard = read_lock();
-            if let (false, Some(resources)) = (peer.is_dead(), peer.device.resources.load(&guard)) {
-                resources
-                    .handshake_send_wq
-                    .enqueue::<_, WORK_CLEAR>(peer.clone());
-            }
-        }
+        Action::SendKeepalive | Action::PersistentKeepalive | Action::ZeroKeyMaterial => {}
     }
 }
 

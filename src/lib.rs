@@ -10,8 +10,10 @@
 #![allow(dead_code)]
 
 pub mod allowedips;
+pub mod conduct;
 pub mod cookie;
 pub mod keypairs;
+pub mod life;
 pub mod load;
 pub mod messages;
 pub mod noise;

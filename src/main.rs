@@ -25,12 +25,14 @@ use wgk::{
 
 mod admission;
 mod allowedips;
+mod conduct;
 mod cookie;
 mod device;
 mod drops;
 mod expiry;
 mod interface;
 mod keypairs;
+mod life;
 mod load;
 mod messages;
 mod napis;

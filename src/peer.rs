@@ -50,7 +50,6 @@ use wgk::{
     time::{
         boottime_coarse_ns,
         mono_coarse_ns,
-        realtime,
         RealTime, //
     },
     timer::{
@@ -65,6 +64,7 @@ use crate::{
         HasPrefixes,
         PrefixList, //
     },
+    conduct::Pace,
     cookie::PeerCookie,
     device::{
         Config,
@@ -75,10 +75,7 @@ use crate::{
         Keypairs,
         Rotation, //
     },
-    messages::{
-        MAX_PEERS_PER_DEVICE,
-        REKEY_TIMEOUT_NS, //
-    },
+    messages::MAX_PEERS_PER_DEVICE,
     noise::Handshake,
     session::Session,
     timers::{
@@ -162,8 +159,8 @@ pub(crate) struct Peer {
     sched: SchedNode,
     #[pin]
     pub(crate) cookie: Mutex<PeerCookie>,
-    /// Boot time of the last initiation or response, in nanoseconds.
-    last_sent_handshake_ns: Atomic<u64>,
+    /// When initiations and responses were sent.
+    pub(crate) pace: Pace,
     /// Bytes received with valid authentication, whole messages.
     pub(crate) rx_bytes: HotAtomic<u64>,
     /// Bytes sent, whole messages.
@@ -244,7 +241,7 @@ impl Peer {
                 clear_work <- new_work!("wireguard::clear"),
                 sched <- SchedNode::new(),
                 cookie <- new_mutex!(PeerCookie::new(), "Peer::cookie"),
-                last_sent_handshake_ns: Atomic::new(0),
+                pace: Pace::new(boottime_coarse_ns()),
                 rx_bytes: HotAtomic::new(0),
                 tx_bytes: HotAtomic::new(0),
                 keepalive_s: HotAtomic::new(0),
@@ -256,7 +253,6 @@ impl Peer {
         )?;
         // Said now, as the destruction of one that could not be added will be said, too.
         wgk::object_debug!("{}: Peer {} created\n", device.name(), id);
-        peer.reset_last_sent_handshake();
         // Numbers are drawn under the locks of different devices, so they increase in each one.
         config
             .peers
@@ -337,24 +333,9 @@ impl Peer {
 
     // ---- handshake and sessions ----
 
-    /// Makes the device forget when it last sent a handshake message, so that one may go at once.
+    /// Forgets when a handshake message was last sent, so that one may go at once.
     pub(crate) fn reset_last_sent_handshake(&self) {
-        let long_ago = boottime_coarse_ns().wrapping_sub(REKEY_TIMEOUT_NS + 1_000_000_000);
-        self.last_sent_handshake_ns.store(long_ago, Relaxed);
-    }
-
-    /// Notes that a handshake message leaves now.
-    pub(crate) fn note_handshake_sent(&self) {
-        self.last_sent_handshake_ns
-            .store(boottime_coarse_ns(), Relaxed);
-    }
-
-    /// Whether enough time went by since the last handshake message to send another.
-    pub(crate) fn may_send_handshake(&self) -> bool {
-        let since =
-            boottime_coarse_ns().wrapping_sub(self.last_sent_handshake_ns.load(Relaxed)) as i64;
-        // Signed: right after boot "long ago" lies before the clock's zero.
-        since >= REKEY_TIMEOUT_NS as i64
+        self.pace.reset(boottime_coarse_ns());
     }
 
     /// Gives up the handshake under way, with its index and secrets. May sleep.
@@ -483,22 +464,9 @@ impl Peer {
         }
     }
 
-    /// Notes that a handshake is wanted: anew, or once more because there was no answer.
-    pub(crate) fn note_initiation_wanted(&self, is_retry: bool) {
-        self.timer_state.lock().timers.handshake_begun(is_retry);
-    }
-
     /// Takes back the timer that would forget the keys: the caller does it now.
     pub(crate) fn cancel_zero_key_timer(&self) {
         self.timer_state.lock().timers.cancel_zero_key_material();
-    }
-
-    /// Notes a completed handshake.
-    pub(crate) fn handshake_completed(this: &RcuArc<Self>) {
-        Self::on_timers(this, |s, _| {
-            s.timers.handshake_complete();
-            s.last_handshake = realtime();
-        });
     }
 
     /// Wall clock of the last completed handshake.

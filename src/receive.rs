@@ -36,16 +36,14 @@ use wgk::{
 use zerocopy::FromBytes;
 
 use crate::{
+    conduct,
     device::Device,
     drops::Reason,
     messages::{
         classify,
         data_len,
         DataHeader,
-        Kind,
-        KEEPALIVE_TIMEOUT_NS,
-        REJECT_AFTER_TIME_NS,
-        REKEY_TIMEOUT_NS, //
+        Kind, //
     },
     napis::{
         NapiSet,
@@ -57,7 +55,6 @@ use crate::{
         Worker, //
     },
     rx_schedule::Finished,
-    send,
     session::Session, //
 };
 
@@ -219,22 +216,8 @@ fn deliver_one(peer: &RcuArc<Peer>, napi: &NapiContext<'_>, session: &Session, m
     let ds = skb.ds();
     peer.set_endpoint(&endpoint);
 
-    let confirmed = peer.confirm_session(session);
-    if confirmed {
-        Peer::handshake_completed(peer);
-        send::send_staged(RcuArc::as_rcu_ref(peer));
-    }
-    keep_key_fresh(peer);
-
     let is_data = skb.len() != 0;
-    Peer::on_timers(peer, |s, now| {
-        s.timers.any_authenticated_packet_received();
-        s.timers
-            .any_authenticated_packet_traversal(now, peer.keepalive_ns());
-        if is_data {
-            s.timers.data_received(now);
-        }
-    });
+    conduct::transport_received(peer, peer.confirm_session(session), is_data);
 
     let guard = read_lock();
     let device = &peer.device;
@@ -305,20 +288,4 @@ fn deliver_one(peer: &RcuArc<Peer>, napi: &NapiContext<'_>, session: &Session, m
     napi.gro_receive(packet);
     peer.count_rx(data_len(len));
     dev.rx_stats_add(data_len(len));
-}
-
-/// A side that only receives: renews the session before it expires under the sender's feet, once.
-fn keep_key_fresh(peer: &RcuArc<Peer>) {
-    let due = {
-        let guard = read_lock();
-        peer.keypairs.current(&guard).is_some_and(|s| {
-            s.initiator_older_than(
-                REJECT_AFTER_TIME_NS - KEEPALIVE_TIMEOUT_NS - REKEY_TIMEOUT_NS,
-                boottime_coarse_ns(),
-            )
-        })
-    };
-    if due && Peer::on_timers(peer, |s, _| s.timers.begin_lastminute_handshake()) {
-        send::queue_initiation(RcuArc::as_rcu_ref(peer), false);
-    }
 }

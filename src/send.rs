@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The way of a packet out: staged, given nonces, encrypted, sent in order. Handshake messages are in
-//! `send/handshake.rs`.
+//! `send/handshake.rs`; `send/party.rs` carries out for a peer what `conduct.rs` decides.
 
 use kernel::{
     prelude::*,
@@ -21,28 +21,22 @@ use wgk::{
         Counter,
         RegisteredDevice, //
     },
-    random,
     rcu::{
         read_lock,
         RcuArc,
         RcuRef, //
     },
-    skbuff::{
-        SkBuff,
-        TxPacket,
-        DATA_HEADROOM, //
-    },
-    time::boottime_coarse_ns,
+    skbuff::TxPacket,
     workqueue::WorkQueue, //
 };
 
 use zerocopy::transmute;
 
 use crate::{
+    conduct,
     device::Device,
     drops::Reason,
     messages::{
-        data_len,
         padding,
         DataHeader,
         Kind,
@@ -62,11 +56,7 @@ use crate::{
 };
 
 mod handshake;
-
-pub(crate) use handshake::{
-    queue_initiation,
-    send_response, //
-};
+mod party;
 
 /// `ndo_start_xmit`: routes a packet by its destination to a peer and sends it there.
 ///
@@ -135,30 +125,12 @@ pub(crate) fn xmit(device: &Device, dev: &RegisteredDevice, skb: TxPacket<'_>) -
 /// Sends what is staged, as one batch, or asks for a handshake if there is no session for it.
 /// Any context but hard interrupt.
 pub(crate) fn send_staged(peer: RcuRef<'_, Peer>) {
-    let mut list = peer.staged.lock().take();
-    if list.is_empty() {
-        return;
-    }
-    let session = {
-        let guard = read_lock();
-        peer.keypairs.current(&guard).and_then(|s| s.try_get())
-    };
-    let nonces = session
-        .as_deref()
-        .and_then(|s| s.take_nonces(s.keys()?, list.len() as u64, boottime_coarse_ns()));
-    if let (Some(session), Some(first)) = (session, nonces) {
-        if let Some(batch) = Batch::new(list, session.clone(), first) {
-            submit(&session, batch);
-        }
-        return;
-    }
+    conduct::send_staged(&peer);
+}
 
-    // They wait for a handshake, which may take long: don't let them block their sockets.
-    for mut segment in list.iter_mut() {
-        segment.orphan();
-    }
-    peer.staged.lock().prepend(list);
-    queue_initiation(peer, false);
+/// Sends an empty packet, unless there are packets to send anyway. Any context but hard interrupt.
+pub(crate) fn send_keepalive(peer: RcuRef<'_, Peer>) {
+    conduct::send_keepalive(&peer);
 }
 
 /// Hands a batch to encryption. Dropped if the peer or the device is going away or queues are full.
@@ -252,55 +224,5 @@ impl WorkItem<WORK_TRANSMIT> for Peer {
 
 /// Sends an encrypted batch and lets the timers know.
 fn send_batch(peer: &RcuArc<Peer>, batch: Batch<Session>) {
-    Peer::on_timers(peer, |s, now| {
-        s.timers
-            .any_authenticated_packet_traversal(now, peer.keepalive_ns());
-        s.timers.any_authenticated_packet_sent();
-    });
-    if socket::send_batch(peer, batch) {
-        Peer::on_timers(peer, |s, now| s.timers.data_sent(now, jitter));
-    }
-    keep_key_fresh(RcuArc::as_rcu_ref(peer));
-}
-
-/// A random share of the jitter that handshake timers add, in nanoseconds.
-fn jitter() -> u64 {
-    u64::from(random::u32_below(
-        crate::messages::REKEY_TIMEOUT_JITTER_MAX_NS as u32,
-    ))
-}
-
-/// Starts a new handshake if the session has been sent with for long.
-fn keep_key_fresh(peer: RcuRef<'_, Peer>) {
-    let send = {
-        let guard = read_lock();
-        peer.keypairs
-            .current(&guard)
-            .is_some_and(|s| s.wants_rekey_on_send(boottime_coarse_ns()))
-    };
-    if send {
-        queue_initiation(peer, false);
-    }
-}
-
-/// Sends an empty packet, unless there are packets to send anyway. Any context but hard interrupt.
-pub(crate) fn send_keepalive(peer: RcuRef<'_, Peer>) {
-    if peer.staged.lock().is_empty() {
-        let guard = read_lock();
-        let Some(dev) = peer.device.dev.get(&guard) else {
-            return;
-        };
-        let Ok(mut skb) = SkBuff::empty(DATA_HEADROOM, data_len(0), GFP_ATOMIC) else {
-            return;
-        };
-        skb.set_mtu(dev.mtu());
-        wgk::net_dbg_ratelimited!(
-            "{}: Sending keepalive packet to peer {} ({})\n",
-            dev.name(),
-            peer.id,
-            peer.endpoint()
-        );
-        peer.staged.lock().push_back(skb);
-    }
-    send_staged(peer);
+    conduct::transport_leaves(peer, || socket::send_batch(peer, batch));
 }

@@ -17,9 +17,7 @@ use kernel::{
 
 use wgk::{
     atomic::{
-        Acquire,
         Atomic,
-        HotAtomic,
         Relaxed, //
     },
     crypto::Secret,
@@ -35,12 +33,9 @@ use wgk::{
 };
 
 use crate::{
-    messages::{
-        expired,
-        REJECT_AFTER_MESSAGES,
-        REJECT_AFTER_TIME_NS,
-        REKEY_AFTER_MESSAGES,
-        REKEY_AFTER_TIME_NS, //
+    life::{
+        KeyLife,
+        Origin, //
     },
     noise::SessionKeys,
     peer::Peer,
@@ -56,8 +51,8 @@ pub(crate) struct Keys {
     pub(crate) id: u64,
     /// Secrets, the peer's index, and which side began.
     pub(crate) session: SessionKeys,
-    /// Boot time in nanoseconds at which the keys were derived.
-    pub(crate) birthdate_ns: u64,
+    /// When they were derived, and who began.
+    pub(crate) origin: Origin,
 }
 
 /// One session, pending or with keys.
@@ -68,9 +63,7 @@ pub(crate) struct Session {
     /// Whose session this is.
     pub(crate) peer: RcuArc<Peer>,
     keys: SetOnce<Keys>,
-    sending_counter: HotAtomic<u64>,
-    sending_valid: HotAtomic<bool>,
-    receiving_valid: HotAtomic<bool>,
+    life: KeyLife,
     /// Counters already received. Softirq (NAPI) only, one poll at a time per peer; the lock is for
     /// the two instances that may overlap when a peer is moved to another NAPI.
     #[pin]
@@ -100,9 +93,7 @@ impl Session {
                 node <- IndexNode::new(),
                 peer,
                 keys: SetOnce::new(),
-                sending_counter: HotAtomic::new(0),
-                sending_valid: HotAtomic::new(true),
-                receiving_valid: HotAtomic::new(true),
+                life: KeyLife::new(),
                 replay <- new_spinlock_bh!(ReplayWindow::new(), "Session::replay"),
             }? Error),
             GFP_KERNEL,
@@ -112,10 +103,14 @@ impl Session {
     /// Adds the keys, once. From now on packets with the session's index are accepted.
     pub(crate) fn establish(&self, session: SessionKeys, now_ns: u64) -> u64 {
         let id = SESSION_COUNTER.fetch_add(1, Relaxed) + 1;
+        let origin = Origin {
+            birthdate_ns: now_ns,
+            initiator: session.initiator,
+        };
         self.keys.populate(Keys {
             id,
             session,
-            birthdate_ns: now_ns,
+            origin,
         });
         id
     }
@@ -128,61 +123,41 @@ impl Session {
 
     /// Stops sending with this session. It still receives until it is replaced or too old.
     pub(crate) fn expire_sending(&self) {
-        self.sending_valid.store(false, Relaxed);
+        self.life.expire_sending();
     }
 
     /// Takes `n` consecutive nonces for sending, or none if the session may not be used any more:
     /// the caller then needs a new handshake. Returns the first.
     pub(crate) fn take_nonces(&self, keys: &Keys, n: u64, now_ns: u64) -> Option<u64> {
-        if !self.sending_valid.load(Acquire) {
-            return None;
-        }
-        if expired(keys.birthdate_ns, REJECT_AFTER_TIME_NS, now_ns) {
-            self.expire_sending();
-            return None;
-        }
-        let first = self.sending_counter.fetch_add(n, Relaxed);
-        // Counters are 64 bits and sending 2^64 packets takes centuries: no wrap before this check.
-        if first.saturating_add(n) > REJECT_AFTER_MESSAGES {
-            self.expire_sending();
-            return None;
-        }
-        Some(first)
+        self.life.take_nonces(keys.origin, n, now_ns)
+    }
+
+    /// Whether the session may be used for sending.
+    pub(crate) fn may_send(&self, now_ns: u64) -> bool {
+        self.keys()
+            .is_some_and(|keys| self.life.may_send(keys.origin, now_ns))
     }
 
     /// Whether sending has used the session for long enough that its initiator should renew it.
     pub(crate) fn wants_rekey_on_send(&self, now_ns: u64) -> bool {
-        let Some(keys) = self.keys() else {
-            return false;
-        };
-        self.sending_valid.load(Acquire)
-            && (self.sending_counter.load(Relaxed) > REKEY_AFTER_MESSAGES
-                || (keys.session.initiator
-                    && expired(keys.birthdate_ns, REKEY_AFTER_TIME_NS, now_ns)))
+        self.keys()
+            .is_some_and(|keys| self.life.wants_rekey_on_send(keys.origin, now_ns))
     }
 
     /// Whether the session's initiator has `age_ns` or more behind it, while it is in use. For the
     /// last-minute handshake of a side that only receives.
     pub(crate) fn initiator_older_than(&self, age_ns: u64, now_ns: u64) -> bool {
-        self.keys().is_some_and(|keys| {
-            self.sending_valid.load(Acquire)
-                && keys.session.initiator
-                && expired(keys.birthdate_ns, age_ns, now_ns)
-        })
+        self.keys()
+            .is_some_and(|keys| self.life.initiator_older_than(keys.origin, age_ns, now_ns))
     }
 
     /// The key to open received packets with, unless the session is past its life.
     #[inline]
     pub(crate) fn receiving_key(&self, now_ns: u64) -> Option<&Secret<32>> {
         let keys = self.keys()?;
-        if !self.receiving_valid.load(Relaxed) {
-            return None;
-        }
-        if expired(keys.birthdate_ns, REJECT_AFTER_TIME_NS, now_ns) {
-            self.receiving_valid.store(false, Relaxed);
-            return None;
-        }
-        Some(&keys.session.receiving)
+        self.life
+            .may_receive(keys.origin, now_ns)
+            .then_some(&keys.session.receiving)
     }
 
     /// Marks `counter` as received; false if it was before, is too old, or past the limit.
@@ -191,7 +166,7 @@ impl Session {
         let mut window = self.replay.lock();
         let fresh = window.accept(counter);
         if window.exhausted() {
-            self.receiving_valid.store(false, Relaxed);
+            self.life.expire_receiving();
         }
         fresh
     }

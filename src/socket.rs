@@ -103,7 +103,7 @@ pub(crate) fn send_batch(peer: &RcuArc<Peer>, batch: Batch<Session>) -> bool {
 }
 
 /// Sends one handshake message to its peer. Failure is like loss: a timer tries again.
-pub(crate) fn send_message(peer: &RcuArc<Peer>, message: &[u8], ds: u8) {
+pub(crate) fn send_message(peer: &Peer, message: &[u8], ds: u8) {
     let device = &peer.device;
     let Ok(skb) = SkBuff::with_payload(message, HEADROOM, GFP_KERNEL) else {
         device.drops.add(Reason::TxHandshake, 1);

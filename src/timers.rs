@@ -5,6 +5,7 @@
 //! | timer | set when | what happens |
 //! |---|---|---|
 //! | retransmit handshake | an initiation was sent | another one, or giving up after 90 s |
+//! | | an initiation is wanted and cannot be sent now | the one that was put off |
 //! | send keepalive | data came and nothing went out since | an empty message |
 //! | new handshake | data went out and nothing came since | a new initiation |
 //! | zero key material | a session was derived | all keys are forgotten |
@@ -31,6 +32,7 @@
 use crate::messages::{
     KEEPALIVE_TIMEOUT_NS,
     MAX_TIMER_HANDSHAKES,
+    NSEC_PER_SEC,
     REJECT_AFTER_TIME_NS,
     REKEY_TIMEOUT_NS, //
 };
@@ -39,6 +41,9 @@ use crate::messages::{
 pub const ZERO_KEYS_AFTER_NS: u64 = 3 * REJECT_AFTER_TIME_NS;
 /// A new handshake begins this long (and a jitter) after data was sent that nothing answered.
 pub const NEW_HANDSHAKE_AFTER_NS: u64 = KEEPALIVE_TIMEOUT_NS + REKEY_TIMEOUT_NS;
+
+/// An empty message that there was no memory for is tried again after this long.
+pub const KEEPALIVE_RETRY_NS: u64 = NSEC_PER_SEC;
 
 /// What the driver has to do because a deadline has passed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,6 +54,10 @@ pub enum Action {
         /// Which initiation in a row this one will be; the first retry is the second.
         attempt: u32,
     },
+    /// An initiation that was wanted could not be sent at that time: see
+    /// [`Timers::handshake_deferred`]. If packets wait and there is a session for them by now, send
+    /// them; else send the initiation, as a retry.
+    DeferredHandshake,
     /// No answer to any of [`GIVE_UP_AFTER`] initiations. Drop the packets that wait for a session.
     GiveUpHandshake,
     /// Send an empty message, since the other side sent data and has not heard from us.
@@ -88,6 +97,9 @@ pub struct Timers {
     armed: u64,
     attempts: u8,
     enabled: bool,
+    /// Whether the deadline for retransmission, if there is one, is that of an initiation which was
+    /// put off.
+    deferred: bool,
     need_another_keepalive: bool,
     sent_lastminute_handshake: bool,
 }
@@ -103,6 +115,7 @@ impl Timers {
             armed: NEVER,
             attempts: 0,
             enabled,
+            deferred: false,
             need_another_keepalive: false,
             sent_lastminute_handshake: false,
         }
@@ -191,6 +204,31 @@ impl Timers {
         if self.enabled {
             let after = REKEY_TIMEOUT_NS.saturating_add(jitter());
             self.set(RETRANSMIT_HANDSHAKE, now, after);
+            self.deferred = false;
+        }
+    }
+
+    /// An initiation is wanted but can't be sent now, for a reason that passes: a handshake message
+    /// was sent less than [`REKEY_TIMEOUT_NS`] ago, there is no memory, or no randomness yet. It is
+    /// tried again `wait` later. `jitter` as for [`Timers::data_sent`].
+    ///
+    /// Whoever wants a handshake and gets none must have this called, or a tunnel could wait for
+    /// ever for somebody else to want one. As nothing was sent, this is no attempt that counts
+    /// towards giving up.
+    pub fn handshake_deferred(&mut self, now: u64, wait: u64, jitter: impl FnOnce() -> u64) {
+        // One that was sent, or put off before, is repeated at its own time.
+        if self.enabled && !self.pending(RETRANSMIT_HANDSHAKE) {
+            self.set(RETRANSMIT_HANDSHAKE, now, wait.saturating_add(jitter()));
+            self.deferred = true;
+        }
+    }
+
+    /// There was no memory for an empty message. It is tried again after [`KEEPALIVE_RETRY_NS`],
+    /// unless something else is sent by then.
+    pub fn keepalive_failed(&mut self, now: u64) {
+        let at = self.deadlines[SEND_KEEPALIVE].min(now.saturating_add(KEEPALIVE_RETRY_NS));
+        if self.enabled {
+            self.deadlines[SEND_KEEPALIVE] = at;
         }
     }
 
@@ -279,6 +317,7 @@ impl Timers {
             }
             PERSISTENT_KEEPALIVE => Action::PersistentKeepalive,
             NEW_HANDSHAKE => Action::NewHandshake,
+            RETRANSMIT_HANDSHAKE if self.deferred => Action::DeferredHandshake,
             RETRANSMIT_HANDSHAKE => self.retransmit(now),
             _ => Action::ZeroKeyMaterial,
         })
@@ -304,7 +343,6 @@ impl Timers {
 #[cfg_attr(not(test), kernel::macros::kunit_tests(wg_timers))]
 mod tests {
     use super::*;
-    use crate::messages::NSEC_PER_SEC;
 
     /// `n` seconds.
     const fn s(n: u64) -> u64 {
@@ -448,6 +486,55 @@ mod tests {
         t.stop();
         assert!(t.rearm().is_none());
         assert!(t.expire(s(1000)).is_none());
+    }
+
+    #[test]
+    fn what_is_put_off_is_tried_again_and_does_not_count() {
+        let mut t = Timers::new(true);
+        t.handshake_begun(false);
+        // For far longer than unanswered initiations are repeated.
+        for n in 0..100 {
+            t.handshake_deferred(s(5 * n), s(5), || 1);
+            // Not once more, nor later, by those who want it meanwhile.
+            t.handshake_deferred(s(5 * n + 3), s(5), || 0);
+            assert!(t.expire(s(5 * n + 5)).is_none());
+            assert!(t.expire(s(5 * n + 5) + 1) == Some(Action::DeferredHandshake));
+            t.handshake_begun(true);
+        }
+        t.handshake_initiated(s(600), || 0);
+        t.handshake_deferred(s(601), s(1), || 0);
+        assert!(t.expire(s(605) - 1).is_none());
+        assert!(t.expire(s(605)) == Some(Action::RetransmitHandshake { attempt: 2 }));
+        // A retry that comes too soon, after a response: the chain goes on, and counts on.
+        t.handshake_deferred(s(605), s(2), || 0);
+        assert!(t.expire(s(607)) == Some(Action::DeferredHandshake));
+        t.handshake_initiated(s(607), || 0);
+        assert!(t.expire(s(612)) == Some(Action::RetransmitHandshake { attempt: 3 }));
+        t.handshake_deferred(s(612), s(2), || 0);
+        t.handshake_complete();
+        assert!(t.expire(s(700)).is_none());
+        t.stop();
+        t.handshake_deferred(s(700), s(2), || 0);
+        t.keepalive_failed(s(700));
+        assert!(t.expire(s(1000)).is_none());
+    }
+
+    #[test]
+    fn keepalive_that_found_no_memory() {
+        let mut t = Timers::new(true);
+        t.data_received(s(1));
+        assert!(t.expire(s(11)) == Some(Action::SendKeepalive));
+        t.keepalive_failed(s(11));
+        assert!(t.rearm() == Some(s(12)));
+        assert!(t.expire(s(12)) == Some(Action::SendKeepalive));
+        // Not later than what is due anyway.
+        t.data_received(s(20));
+        t.keepalive_failed(s(29) + 5);
+        assert!(t.expire(s(30) - 1).is_none());
+        assert!(t.expire(s(30)) == Some(Action::SendKeepalive));
+        t.keepalive_failed(s(30));
+        t.any_authenticated_packet_sent();
+        assert!(t.expire(s(100)).is_none());
     }
 
     #[test]

@@ -19,6 +19,7 @@ use zerocopy::FromBytes;
 
 use crate::{
     admission::Admitted,
+    conduct,
     device::Device,
     drops::Reason,
     messages::{
@@ -34,7 +35,6 @@ use crate::{
     noise,
     peer::Peer,
     queueing::Handler,
-    send,
     socket, //
 };
 
@@ -159,7 +159,7 @@ fn handshake(device: &RcuArc<Device>, skb: SkBuff, queued: usize) {
                 peer.id,
                 source
             );
-            send::send_response(&peer);
+            conduct::initiation_accepted(&peer);
             peer
         }
         Some(Kind::Response) => {
@@ -193,24 +193,13 @@ fn handshake(device: &RcuArc<Device>, skb: SkBuff, queued: usize) {
                 peer.id,
                 source
             );
-            if without_traces(|| peer.begin_session()) {
-                Peer::on_timers(&peer, |s, now| s.timers.session_derived(now));
-                Peer::handshake_completed(&peer);
-                // Sends what is staged, or an empty packet: either confirms the session to the
-                // responder at once.
-                send::send_keepalive(RcuArc::as_rcu_ref(&peer));
-            }
+            conduct::response_accepted(&peer);
             peer
         }
         _ => return,
     };
     peer.count_rx(len);
     device.rx_stats_add(len);
-    Peer::on_timers(&peer, |s, now| {
-        s.timers.any_authenticated_packet_received();
-        s.timers
-            .any_authenticated_packet_traversal(now, peer.keepalive_ns());
-    });
     skb.consume();
 }
 

@@ -11,10 +11,12 @@ or give one of the errors listed, and without the fault succeed right after.
 
 In softirq and in workers, which fail-nth does not reach, by failslab: of the
 allocations with our module on the stack one in ten fails while two peers make
-handshakes and traffic; afterwards the tunnel must work.
+handshakes and traffic; afterwards the tunnel must work. Before that, all of
+them fail for two seconds: what a peer wanted meanwhile happens afterwards.
 """
 
 import argparse
+import concurrent.futures
 import ctypes
 import errno
 import os
@@ -262,6 +264,64 @@ def text_of(module):
     return None
 
 
+def first_tries_fail(ping):
+    """What finds no memory once is tried again, though nobody asks for it once more.
+
+    `ping` pings through the tunnel, with faults prepared. Leaves them at one in ten.
+    """
+
+    def probability(percent):
+        for which in ("failslab", "fail_page_alloc"):
+            write(f"{DEBUG}/{which}/probability", percent)
+
+    def forget_session():
+        for ns in ("fl", "fr"):
+            sh("ip", "-n", ns, "link", "set", "wgf", "down")
+            sh("ip", "-n", ns, "link", "set", "wgf", "up")
+
+    def handshakes():
+        return sum(int(line.split()[1]) for line in wg("show", "wgf", "latest-handshakes").splitlines())
+
+    def wg(*words):
+        return sh("ip", "netns", "exec", "fl", "wg", *words)
+
+    # One packet, whose handshake the worker can't begin.
+    forget_session()
+    probability(100)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        # With -W and not -w: one packet, and no other that could begin the handshake.
+        answer = pool.submit(ping, "-c", "1", "-W", "60")
+        time.sleep(2)
+        early = answer.done()
+        probability(0)
+        good = answer.result().returncode == 0
+    result(
+        good and not early,
+        "a handshake that found no memory begins later",
+        "no allocation failed" if early else "no answer",
+    )
+
+    # An idle peer whose first keepalive finds none.
+    forget_session()
+    before = handshakes()
+    peer = wg("show", "wgf", "peers").strip()
+    probability(100)
+    wg("set", "wgf", "peer", peer, "persistent-keepalive", "60")
+    time.sleep(2)
+    early = handshakes() != before
+    probability(0)
+    end = time.time() + 50
+    while handshakes() == before and time.time() < end:
+        time.sleep(0.2)
+    result(
+        handshakes() != before and not early,
+        "a keepalive that found no memory is sent later",
+        "no allocation failed" if early else "no handshake",
+    )
+    wg("set", "wgf", "peer", peer, "persistent-keepalive", "0")
+    probability(10)
+
+
 def under_traffic(seconds):
     """Allocations below our code fail at random in any context."""
     place = text_of("wireguard_rs")
@@ -305,9 +365,9 @@ def under_traffic(seconds):
         write(f"{fault}/require-start", hex(place[0]))
         write(f"{fault}/require-end", hex(place[1]))
         write(f"{fault}/stacktrace-depth", 32)
-        write(f"{fault}/probability", 10)
         write(f"{fault}/interval", 1)
         write(f"{fault}/times", -1)
+    first_tries_fail(ping)
     floods = []
     start = time.time()
     while time.time() < start + seconds:

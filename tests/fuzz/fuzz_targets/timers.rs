@@ -27,7 +27,8 @@ fn event(input: &mut Input<'_>) -> Event {
         9 => Event::AnyReceived,
         // The interval comes from userspace: 16 bits of seconds.
         10 => Event::Traversal(u64::from(input.u16()) * S),
-        11 | 12 => Event::Initiated(jitter()),
+        11 => Event::Initiated(jitter()),
+        12 => Event::Deferred(jitter()),
         13 => Event::Begun(input.bool()),
         14 => Event::Complete,
         15 => Event::Derived,

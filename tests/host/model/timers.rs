@@ -26,6 +26,8 @@ pub enum Event {
     AnyReceived,
     Traversal(u64),
     Initiated(u64),
+    Deferred(u64),
+    KeepaliveFailed,
     Begun(bool),
     Complete,
     Derived,
@@ -47,6 +49,8 @@ struct Model {
     tries: u32,
     another: bool,
     lastminute: bool,
+    /// An initiation that was wanted and not sent; never beside `retransmit`.
+    deferred: Option<u64>,
 }
 
 impl Model {
@@ -75,10 +79,22 @@ impl Model {
                 self.persistent = Some(now + every);
             }
             // §6.4: retransmission of the initiation.
-            Event::Initiated(jitter) if self.up => self.retransmit = Some(now + 5 * S + jitter),
+            Event::Initiated(jitter) if self.up => {
+                self.retransmit = Some(now + 5 * S + jitter);
+                self.deferred = None;
+            }
+            // Ours: nothing that is wanted is forgotten.
+            Event::Deferred(wait) if self.retransmit.is_none() && self.deferred.is_none() => {
+                self.deferred = self.at(now + wait);
+            }
+            Event::KeepaliveFailed if self.up => {
+                let at = now + S;
+                self.keepalive = Some(self.keepalive.map_or(at, |k| k.min(at)));
+            }
             Event::Begun(false) => self.tries = 0,
             Event::Complete => {
                 self.retransmit = None;
+                self.deferred = None;
                 self.tries = 0;
                 self.lastminute = false;
             }
@@ -102,6 +118,7 @@ impl Model {
     fn next(&self) -> Option<u64> {
         [
             self.retransmit,
+            self.deferred,
             self.keepalive,
             self.new_handshake,
             self.zero,
@@ -139,6 +156,9 @@ impl Model {
                     attempt: self.tries + 1,
                 });
             }
+        }
+        if self.deferred.take_if(|t| *t == now).is_some() {
+            done.push(Action::DeferredHandshake);
         }
         if self.zero.take_if(|t| *t == now).is_some() {
             done.push(Action::ZeroKeyMaterial);
@@ -180,6 +200,8 @@ impl Driver {
             Event::AnyReceived => t.any_authenticated_packet_received(),
             Event::Traversal(every) => t.any_authenticated_packet_traversal(now, every),
             Event::Initiated(jitter) => t.handshake_initiated(now, || jitter),
+            Event::Deferred(wait) => t.handshake_deferred(now, wait, || 0),
+            Event::KeepaliveFailed => t.keepalive_failed(now),
             Event::Begun(is_retry) => t.handshake_begun(is_retry),
             Event::Complete => t.handshake_complete(),
             Event::Derived => t.session_derived(now),

@@ -1,0 +1,369 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a peer does, step by step: when it begins a handshake, answers one, sends what waits.
+//!
+//! Only the order of steps and the decisions are here. How a step is done is the business of
+//! whoever carries them out ([`Party`]): the driver, or the model in `tests/model`, which tries
+//! all orders of events on two of these. What it shows is that nothing gets stuck: a handshake that
+//! is wanted is under way, queued for a worker, or has a deadline in [`Timers`]; whatever may fail
+//! for a while puts it off and does not forget it.
+//!
+//! Two things end the chain of attempts: giving up, after [`GIVE_UP_AFTER`] initiations in a row
+//! without an answer, and a failure that does not pass by itself ([`Failed::ForGood`]). The first
+//! drops what waits; after the second, it waits for the configuration to change.
+//!
+//! [`GIVE_UP_AFTER`]: crate::timers::GIVE_UP_AFTER
+#![allow(
+    unreachable_pub,
+    reason = "public in the host library, whose tests are other crates"
+)]
+
+use wgk::atomic::{
+    HotAtomic,
+    Relaxed, //
+};
+
+use zerocopy::IntoBytes;
+
+use crate::{
+    messages::{
+        Initiation,
+        Response,
+        NSEC_PER_SEC,
+        REKEY_TIMEOUT_NS, //
+    },
+    timers::{
+        Action,
+        Timers, //
+    }, //
+};
+
+/// Keeps handshake messages to one peer [`REKEY_TIMEOUT_NS`] apart. Lock-free.
+pub struct Pace {
+    /// Boot time of the last one, in nanoseconds.
+    last_ns: HotAtomic<u64>,
+}
+
+impl Pace {
+    /// One may be sent at once.
+    pub fn new(now_ns: u64) -> Self {
+        let this = Self {
+            last_ns: HotAtomic::new(0),
+        };
+        this.reset(now_ns);
+        this
+    }
+
+    /// Forgets when the last one was sent, so that one may be sent at once.
+    pub fn reset(&self, now_ns: u64) {
+        self.note(now_ns.wrapping_sub(REKEY_TIMEOUT_NS + NSEC_PER_SEC));
+    }
+
+    /// One is sent now.
+    pub fn note(&self, now_ns: u64) {
+        self.last_ns.store(now_ns, Relaxed);
+    }
+
+    /// How long an initiation has to wait; 0: it may be sent.
+    pub fn wait(&self, now_ns: u64) -> u64 {
+        let next = self.last_ns.load(Relaxed).wrapping_add(REKEY_TIMEOUT_NS);
+        // Signed: right after boot, "long ago" lies before the clock's zero.
+        (next.wrapping_sub(now_ns) as i64).max(0) as u64
+    }
+}
+
+/// Why a handshake message can't be made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Failed {
+    /// Memory is short, or there is no randomness yet: it may be possible later.
+    ForNow,
+    /// There is no private key, the peer is being removed, or no agreement with its key is
+    /// possible: not until somebody changes that.
+    ForGood,
+}
+
+/// Who carries out the steps for one peer.
+pub trait Party {
+    /// Packets that were taken off the list of those that wait.
+    type Packets;
+
+    /// Has `event` happen to the peer's timers at the time it is passed, and arms the kernel's
+    /// timer if that is needed. If the peer is being freed, nothing happens.
+    fn timers(&self, event: impl FnOnce(&mut Timers, u64));
+    /// A random share of the jitter of handshake timers, in nanoseconds.
+    fn jitter(&self) -> u64;
+    /// Boot time in nanoseconds.
+    fn boottime(&self) -> u64;
+    /// When handshake messages were sent.
+    fn pace(&self) -> &Pace;
+    /// The persistent keepalive interval in nanoseconds, 0 for none.
+    fn keepalive_ns(&self) -> u64;
+
+    /// All packets that wait, or none.
+    fn take_staged(&self) -> Option<Self::Packets>;
+    /// Has packets sent with the current session; gives them back if there is none that may be
+    /// used.
+    fn submit(&self, packets: Self::Packets) -> Result<(), Self::Packets>;
+    /// Puts packets back in front of those that wait.
+    fn restage(&self, packets: Self::Packets);
+    /// Whether the current session may be used for sending.
+    fn has_session(&self) -> bool;
+    /// Whether the current session is so worn by sending that it should be renewed.
+    fn worn_by_sending(&self) -> bool;
+    /// Whether the current session is ours to renew and about to expire.
+    fn expires_soon(&self) -> bool;
+    /// Adds an empty message to the packets that wait, if there are none; `false` if there is no
+    /// memory for it.
+    fn stage_keepalive(&self) -> bool;
+    /// Drops the packets that wait.
+    fn purge_staged(&self);
+
+    /// Has a worker call [`send_initiation`], unless the peer is being removed or the device goes.
+    fn call_initiator(&self);
+    /// Has a worker forget the handshake and all sessions, with the same exception.
+    fn call_clearer(&self);
+    /// Says that an initiation, or a response, is about to be sent.
+    fn announce(&self, response: bool);
+    /// Builds an initiation, all but its MACs.
+    fn create_initiation(&self) -> Result<Initiation, Failed>;
+    /// Builds the response to the initiation that was accepted, all but its MACs.
+    fn create_response(&self) -> Result<Response, Failed>;
+    /// Adds the MACs to a handshake message.
+    fn add_macs(&self, message: &mut [u8]);
+    /// Turns the finished handshake into a session; `false` if there is none.
+    fn begin_session(&self) -> bool;
+    /// Notes the time of day of a completed handshake.
+    fn note_completed(&self);
+    /// Sends a handshake message. What gets lost is repeated by a timer.
+    fn send(&self, message: &[u8]);
+    /// Forgets our address on the path to the peer.
+    fn forget_source(&self);
+}
+
+/// Sends what waits, as one batch, or asks for a handshake if there is no session for it.
+#[inline]
+pub fn send_staged<P: Party>(peer: &P) {
+    if let Some(packets) = peer.take_staged() {
+        if let Err(packets) = peer.submit(packets) {
+            await_session(peer, packets);
+        }
+    }
+}
+
+/// Puts packets that found no session back, and asks for a handshake.
+pub fn await_session<P: Party>(peer: &P, packets: P::Packets) {
+    peer.restage(packets);
+    // A handshake that ended since they looked for a session sent what waited at that time, which
+    // they didn't.
+    if peer.has_session() && flush_staged(peer) {
+        return;
+    }
+    queue_initiation(peer, false);
+}
+
+/// Sends what waits if there is a session for it; `true` if nothing waits (any more).
+fn flush_staged<P: Party>(peer: &P) -> bool {
+    let Some(packets) = peer.take_staged() else {
+        return true;
+    };
+    match peer.submit(packets) {
+        Ok(()) => true,
+        Err(packets) => {
+            peer.restage(packets);
+            false
+        }
+    }
+}
+
+/// Sends an empty message, unless there are packets to send anyway.
+pub fn send_keepalive<P: Party>(peer: &P) {
+    if !peer.stage_keepalive() {
+        peer.timers(|t, now| t.keepalive_failed(now));
+        return;
+    }
+    send_staged(peer);
+}
+
+/// Puts an initiation off until `wait` from now.
+fn defer<P: Party>(peer: &P, wait: u64) {
+    peer.timers(|t, now| t.handshake_deferred(now, wait, || peer.jitter()));
+}
+
+/// An initiation is wanted: has a worker send it, or puts it off if a handshake message was sent
+/// just now. `is_retry`: because there was no answer to the last one.
+pub fn queue_initiation<P: Party>(peer: &P, is_retry: bool) {
+    let wait = peer.pace().wait(peer.boottime());
+    peer.timers(|t, now| {
+        t.handshake_begun(is_retry);
+        if wait != 0 {
+            t.handshake_deferred(now, wait, || peer.jitter());
+        }
+    });
+    if wait == 0 {
+        peer.call_initiator();
+    }
+}
+
+/// Sends an initiation. For the worker.
+pub fn send_initiation<P: Party>(peer: &P) {
+    let wait = peer.pace().wait(peer.boottime());
+    if wait != 0 {
+        // A response was sent since this was queued.
+        return defer(peer, wait);
+    }
+    peer.pace().note(peer.boottime());
+    peer.announce(false);
+    let mut message = match peer.create_initiation() {
+        Ok(message) => message,
+        Err(Failed::ForNow) => return defer(peer, REKEY_TIMEOUT_NS),
+        Err(Failed::ForGood) => return,
+    };
+    peer.add_macs(message.as_mut_bytes());
+    peer.pace().note(peer.boottime());
+    // All before it is sent: once it is, the response may be processed on another CPU, and what
+    // that takes back has to be there already.
+    peer.timers(|t, now| {
+        t.any_authenticated_packet_traversal(now, peer.keepalive_ns());
+        t.any_authenticated_packet_sent();
+        t.handshake_initiated(now, || peer.jitter());
+    });
+    peer.send(message.as_bytes());
+}
+
+/// An initiation was accepted: answers it. If that fails, the other side repeats it.
+pub fn initiation_accepted<P: Party>(peer: &P) {
+    peer.pace().note(peer.boottime());
+    peer.announce(true);
+    if let Ok(mut message) = peer.create_response() {
+        peer.add_macs(message.as_mut_bytes());
+        if peer.begin_session() {
+            peer.timers(|t, now| {
+                t.session_derived(now);
+                t.any_authenticated_packet_traversal(now, peer.keepalive_ns());
+                t.any_authenticated_packet_sent();
+            });
+            peer.pace().note(peer.boottime());
+            peer.send(message.as_bytes());
+        }
+    }
+    handshake_message_received(peer);
+}
+
+/// A response was accepted: begins the session.
+pub fn response_accepted<P: Party>(peer: &P) {
+    if peer.begin_session() {
+        peer.timers(|t, now| {
+            t.session_derived(now);
+            t.handshake_complete();
+        });
+        peer.note_completed();
+        // Sends what waits, or an empty message: either confirms the session to the responder at
+        // once.
+        send_keepalive(peer);
+    }
+    handshake_message_received(peer);
+}
+
+fn handshake_message_received<P: Party>(peer: &P) {
+    peer.timers(|t, now| {
+        t.any_authenticated_packet_received();
+        t.any_authenticated_packet_traversal(now, peer.keepalive_ns());
+    });
+}
+
+/// An authentic transport message arrived. `confirms`: it is the first under the session that our
+/// response began, so the other side has the keys, too.
+#[inline]
+pub fn transport_received<P: Party>(peer: &P, confirms: bool, has_data: bool) {
+    if confirms {
+        peer.timers(|t, _| t.handshake_complete());
+        peer.note_completed();
+        send_staged(peer);
+    }
+    // A side that only receives renews the session before it expires under the sender's feet, once.
+    if peer.expires_soon() {
+        let mut first = false;
+        peer.timers(|t, _| first = t.begin_lastminute_handshake());
+        if first {
+            queue_initiation(peer, false);
+        }
+    }
+    peer.timers(|t, now| {
+        t.any_authenticated_packet_received();
+        t.any_authenticated_packet_traversal(now, peer.keepalive_ns());
+        if has_data {
+            t.data_received(now);
+        }
+    });
+}
+
+/// Transport messages leave: `send` sends them, and says whether there is data among them.
+#[inline]
+pub fn transport_leaves<P: Party>(peer: &P, send: impl FnOnce() -> bool) {
+    peer.timers(|t, now| {
+        t.any_authenticated_packet_traversal(now, peer.keepalive_ns());
+        t.any_authenticated_packet_sent();
+    });
+    if send() {
+        peer.timers(|t, now| t.data_sent(now, || peer.jitter()));
+    }
+    if peer.worn_by_sending() {
+        queue_initiation(peer, false);
+    }
+}
+
+/// Does what an expired deadline asks for.
+pub fn act<P: Party>(peer: &P, action: Action) {
+    match action {
+        Action::RetransmitHandshake { .. } => {
+            // The address we send from may be what is wrong.
+            peer.forget_source();
+            queue_initiation(peer, true);
+        }
+        Action::DeferredHandshake => {
+            // What waits, if anything, may have got a session in another way.
+            let Some(packets) = peer.take_staged() else {
+                return queue_initiation(peer, true);
+            };
+            if let Err(packets) = peer.submit(packets) {
+                peer.restage(packets);
+                queue_initiation(peer, true);
+            }
+        }
+        Action::GiveUpHandshake => peer.purge_staged(),
+        Action::NewHandshake => {
+            peer.forget_source();
+            queue_initiation(peer, false);
+        }
+        Action::SendKeepalive => send_keepalive(peer),
+        Action::PersistentKeepalive => {
+            let interval = peer.keepalive_ns();
+            if interval != 0 {
+                // The next one first: that chain must not end because this one gets lost.
+                peer.timers(|t, now| t.any_authenticated_packet_traversal(now, interval));
+                send_keepalive(peer);
+            }
+        }
+        Action::ZeroKeyMaterial => peer.call_clearer(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn handshake_messages_keep_their_distance() {
+        // Right after boot.
+        let pace = Pace::new(3);
+        assert_eq!(pace.wait(3), 0);
+        pace.note(3);
+        assert_eq!(pace.wait(3), REKEY_TIMEOUT_NS);
+        assert_eq!(pace.wait(REKEY_TIMEOUT_NS + 2), 1);
+        assert_eq!(pace.wait(REKEY_TIMEOUT_NS + 3), 0);
+        assert_eq!(pace.wait(u64::from(u32::MAX) << 8), 0);
+        pace.note(REKEY_TIMEOUT_NS);
+        pace.reset(REKEY_TIMEOUT_NS);
+        assert_eq!(pace.wait(REKEY_TIMEOUT_NS), 0);
+    }
+}
