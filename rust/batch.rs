@@ -67,8 +67,10 @@ use kernel::{
     types::Opaque, //
 };
 
+mod cell;
 mod order;
 
+pub use cell::ConsumerCell;
 pub use order::{
     Consumer,
     Done,
