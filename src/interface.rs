@@ -63,6 +63,7 @@ use crate::{
         Handshakes, //
     },
     resources::{
+        HandshakeWorkers,
         Resources,
         Tasks, //
     },
@@ -133,8 +134,11 @@ impl Driver for WireGuard {
         // As the C driver does; `threaded` in sysfs shows and switches it.
         dev.threaded_napi(rtnl);
         let device = Device::new(dev.name(), link_net)?;
-        let resources = Resources::new(dev, &DataPath(&device))?;
+        let tasks = DataPath(&device);
+        let handshakes = HandshakeWorkers::new(dev, &tasks)?;
+        let resources = Resources::new(dev, &tasks, &handshakes)?;
         device.resources.replace(Some(resources));
+        *device.handshakes.lock() = Some(handshakes);
         Ok(device)
     }
 
@@ -192,6 +196,9 @@ impl Driver for WireGuard {
     }
 
     fn destroyed(device: &Device) {
+        // Not before: what they wait for may take as long as the machine sleeps.
+        let handshakes = device.handshakes.lock().take();
+        drop(handshakes);
         wgk::object_debug!("{}: Interface destroyed\n", device.name());
     }
 }
