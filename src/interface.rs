@@ -100,10 +100,10 @@ impl Driver for WireGuard {
     // Not the module's name: users ask for this kind, whichever module provides it.
     const KIND: &'static CStr = c"wireguard";
 
-    const STATISTICS: &'static [&'static str] = drops::NAMES;
+    const STATISTICS: &'static [&'static str] = drops::TOTALS;
 
     fn statistics(device: &Device, out: &mut [u64]) {
-        device.drops.read(out);
+        device.drops.totals(out);
     }
 
     fn dev_cell(device: &Device) -> &NetDevCell {
