@@ -69,8 +69,10 @@ use kernel::{
     types::Opaque, //
 };
 
+mod cell;
 mod order;
 
+pub use cell::ConsumerCell;
 pub use order::{
     Consumer,
     Done,

@@ -3,7 +3,7 @@
 //! Generic netlink families: operations with policies, requests, and dumps in parts.
 //!
 //! A family is a `static`, and a list of operations is, too. An operation is a type that
-//! implements [`DoOp`] or [`DumpOp`]:
+//! implements [`DoOp`], [`GetOp`] or [`DumpOp`]:
 //!
 //! ```ignore
 //! static OPS: [Op; 2] = [Op::dump::<GetDevice>(), Op::act::<SetDevice>()];
@@ -29,6 +29,7 @@ pub use attr::{
 };
 pub use msg::{
     DumpMsg,
+    Message,
     Nest,
     NoSpace, //
 };
@@ -144,6 +145,20 @@ pub trait DoOp: 'static {
     fn run(info: &Info<'_>) -> Result;
 }
 
+/// An operation that answers with one message.
+pub trait GetOp: 'static {
+    /// The command, of the request and of the answer.
+    const CMD: u8;
+    /// Who may.
+    const PERMISSION: Permission;
+    /// How the request's attributes are validated; not empty.
+    const POLICY: &'static [Policy];
+
+    /// Handles a request by appending attributes to the answer, which has room for 4000 bytes at
+    /// least. On an error none is sent.
+    fn get(info: &Info<'_>, reply: &mut Message<'_>) -> Result;
+}
+
 /// Whether a dump has more to say.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum DumpStatus {
@@ -186,14 +201,14 @@ unsafe impl Sync for Op {}
 impl Op {
     /// The operation that `T` implements.
     pub const fn act<T: DoOp>() -> Self {
-        let mut calls: bindings::genl_split_ops__bindgen_ty_1 = pin_init::zeroed();
-        calls.__bindgen_anon_1 = bindings::genl_split_ops__bindgen_ty_1__bindgen_ty_1 {
-            pre_doit: None,
-            doit: Some(DoAdapter::<T>::doit),
-            post_doit: None,
-        };
         let flags = T::PERMISSION.flags() | bindings::GENL_CMD_CAP_DO;
-        Self::new(T::CMD, flags, T::POLICY, calls)
+        Self::new(T::CMD, flags, T::POLICY, doit(DoAdapter::<T>::doit))
+    }
+
+    /// The operation with an answer that `T` implements.
+    pub const fn get<T: GetOp>() -> Self {
+        let flags = T::PERMISSION.flags() | bindings::GENL_CMD_CAP_DO;
+        Self::new(T::CMD, flags, T::POLICY, doit(GetAdapter::<T>::doit))
     }
 
     /// The dump that `T` implements.
@@ -227,6 +242,19 @@ impl Op {
     }
 }
 
+/// The calls of an operation that is no dump.
+const fn doit(
+    call: unsafe extern "C" fn(*mut bindings::sk_buff, *mut bindings::genl_info) -> c_int,
+) -> bindings::genl_split_ops__bindgen_ty_1 {
+    let mut calls: bindings::genl_split_ops__bindgen_ty_1 = pin_init::zeroed();
+    calls.__bindgen_anon_1 = bindings::genl_split_ops__bindgen_ty_1__bindgen_ty_1 {
+        pre_doit: None,
+        doit: Some(call),
+        post_doit: None,
+    };
+    calls
+}
+
 /// The C callback of a [`DoOp`].
 struct DoAdapter<T>(PhantomData<T>);
 
@@ -244,6 +272,35 @@ impl<T: DoOp> DoAdapter<T> {
             // SAFETY: Valid for this callback; parsed with `maxattr` of the op, thus `MAX`.
             let info = unsafe { Info::new(info, Self::MAX) };
             T::run(&info).map(|()| 0)
+        })
+    }
+}
+
+/// The C callback of a [`GetOp`].
+struct GetAdapter<T>(PhantomData<T>);
+
+impl<T: GetOp> GetAdapter<T> {
+    const MAX: u16 = policy::max_attr(T::POLICY);
+
+    /// # Safety
+    ///
+    /// Called by generic netlink as `doit` of an [`Op`] made for `T`.
+    unsafe extern "C" fn doit(
+        _skb: *mut bindings::sk_buff,
+        info: *mut bindings::genl_info,
+    ) -> c_int {
+        from_result(|| {
+            let mut reply = msg::Reply::new()?;
+            // SAFETY: `info` is valid, and its family registered: a request of it is handled.
+            let mut message = unsafe { reply.message((*info).family) };
+            // SAFETY: As above.
+            let (portid, seq) = unsafe { ((*info).snd_portid, (*info).snd_seq) };
+            message.open(portid, seq, 0, T::CMD)?;
+            // SAFETY: Valid for this callback; parsed with `maxattr` of the op, thus `MAX`.
+            T::get(&unsafe { Info::new(info, Self::MAX) }, &mut message)?;
+            message.end();
+            // SAFETY: In a callback, and the message was just ended.
+            unsafe { reply.send(info) }.map(|()| 0)
         })
     }
 }
@@ -362,7 +419,7 @@ unsafe impl Sync for Family {}
 impl Family {
     /// Makes a family that is usable in all network namespaces. For statics.
     ///
-    /// `ops` are sorted by command, and of one command the [`Op::act`] comes first.
+    /// `ops` are sorted by command, and of one command the [`Op::dump`] comes last.
     pub const fn new(
         module: &'static ThisModule,
         name: &'static CStr,

@@ -12,11 +12,18 @@ use kernel::{
 };
 
 use wgk::{
+    crypto::without_traces,
     lock::{
         new_rwsem,
         RwSemaphore, //
     },
     random,
+    rcu::{
+        read_lock,
+        RcuArc,
+        RcuCell,
+        RcuObject, //
+    },
     siphash::SipKey,
     udp_tunnel::Endpoint, //
 };
@@ -42,6 +49,8 @@ use crate::{
     }, //
 };
 
+impl RcuObject for Checker {}
+
 /// What is to become of a handshake message that may be answered.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Admitted {
@@ -56,6 +65,9 @@ pub(crate) enum Admitted {
 pub(crate) struct Admission {
     #[pin]
     cookies: RwSemaphore<Checker>,
+    /// What `cookies` holds, for who can't sleep. Only there under load: made by the first that is
+    /// judged then, after a change as well; taken back before one, under that lock.
+    proofs: RcuCell<Checker>,
     /// Made when first under load.
     #[pin]
     rate_limiter: Mutex<Option<RateLimiter>>,
@@ -68,6 +80,7 @@ impl Admission {
     pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
             cookies <- new_rwsem!(Checker::new(), "Admission::cookies"),
+            proofs: RcuCell::empty(),
             rate_limiter <- new_mutex!(None, "Admission::rate_limiter"),
             load: Load::new(),
         })
@@ -75,7 +88,32 @@ impl Admission {
 
     /// Takes the device's public key, or `None` if it has none now. May sleep.
     pub(crate) fn set_identity(&self, public: Option<&[u8; 32]>) {
-        self.cookies.write().set_identity(public);
+        let mut cookies = self.cookies.write();
+        drop(self.proofs.swap(None));
+        cookies.set_identity(public);
+    }
+
+    /// Takes a new cookie secret if it is time, and publishes what cookies are checked with. Without
+    /// memory for that nobody counts as proved, and the next one tries again. May sleep.
+    fn renew(&self, now_ns: u64) {
+        let mut cookies = self.cookies.write();
+        cookies.renew_secret(now_ns, random_bytes);
+        let copy = || RcuArc::new(cookies.copy(), GFP_KERNEL).ok();
+        drop(self.proofs.swap(without_traces(copy)));
+    }
+
+    /// Whether a handshake message has both MACs, the second one made with a cookie that its source
+    /// was sent: under load. Any context.
+    ///
+    /// Costs a keyed BLAKE2s of up to 116 bytes, and if that is MAC1 one of the source and one of up
+    /// to 132 bytes more.
+    pub(crate) fn is_proved(&self, message: &[u8], source: &Endpoint, now_ns: u64) -> bool {
+        let mut bytes = [0; SOURCE_LEN];
+        let len = source_bytes(source, &mut bytes);
+        let guard = read_lock();
+        self.proofs.load(&guard).is_some_and(|checker| {
+            checker.mac_state(message, &bytes[..len], true, now_ns) == MacState::ValidWithCookie
+        })
     }
 
     /// Whether the device is under load, with `queued` handshake messages waiting. May sleep.
@@ -102,8 +140,8 @@ impl Admission {
     ) -> Result<Admitted, Reason> {
         let mut bytes = [0; SOURCE_LEN];
         let len = source_bytes(source, &mut bytes);
-        if under_load && self.cookies.read().secret_due(now_ns) {
-            self.cookies.write().renew_secret(now_ns, random_bytes);
+        if under_load && (self.proofs.is_null() || self.cookies.read().secret_due(now_ns)) {
+            self.renew(now_ns);
         }
         let state = self
             .cookies
@@ -117,7 +155,11 @@ impl Admission {
                 .ip()
                 .filter(|ip| self.within_rate(*ip, now_ns))
                 .map(|_| Admitted::Work)
-                .ok_or(Reason::HandshakeRate),
+                .ok_or_else(|| {
+                    // Who floods with one honest cookie keeps up the load that holds him off.
+                    self.load.refused();
+                    Reason::HandshakeRate
+                }),
         }
     }
 

@@ -105,6 +105,20 @@ impl Checker {
         }
     }
 
+    /// Another one that judges as this does now. Shared.
+    pub fn copy(&self) -> Self {
+        Self {
+            keys: self.keys.as_ref().map(|keys| DeviceKeys {
+                mac1: keys.mac1,
+                cookie: Secret::from_bytes(*keys.cookie.as_bytes()),
+            }),
+            secret: self.secret.as_ref().map(|secret| CookieSecret {
+                secret: Secret::from_bytes(*secret.secret.as_bytes()),
+                birth_ns: secret.birth_ns,
+            }),
+        }
+    }
+
     /// Takes the device's public key. Exclusive.
     pub fn set_identity(&mut self, public: Option<&[u8; 32]>) {
         self.keys = public.map(|public| DeviceKeys {
@@ -431,6 +445,34 @@ mod tests {
             assert_eq!(state(&checker, &msg, &SOURCE), MacState::ValidNoCookie);
             msg.macs.mac2[bit / 8] ^= 1 << (bit % 8);
         }
+    }
+
+    #[test]
+    fn copy_judges_as_the_original_did() {
+        let (mut checker, mut cookie) = sides();
+        assert_eq!(
+            Checker::new()
+                .copy()
+                .mac_state(initiation().as_bytes(), &SOURCE, true, NOW),
+            MacState::Invalid
+        );
+        give_cookie(&mut checker, &mut cookie, NOW);
+        let mut msg = initiation();
+        cookie.add_macs(&PUBLIC, msg.as_mut_bytes(), NOW);
+        let copy = checker.copy();
+        let state = |c: &Checker, m: &Initiation| c.mac_state(m.as_bytes(), &SOURCE, true, NOW);
+        assert_eq!(state(&copy, &msg), MacState::ValidWithCookie);
+        // It has the secret of its time, no other, and dies with it.
+        checker.renew_secret(NOW + COOKIE_SECRET_MAX_AGE_NS, || [43; 32]);
+        assert_eq!(state(&copy, &msg), MacState::ValidWithCookie);
+        assert!(copy.secret_due(NOW + COOKIE_SECRET_MAX_AGE_NS));
+        checker.set_identity(Some(&[8; 32]));
+        assert_eq!(state(&checker, &msg), MacState::Invalid);
+        assert_eq!(state(&copy, &msg), MacState::ValidWithCookie);
+        msg.macs.mac2[3] ^= 1;
+        assert_eq!(state(&copy, &msg), MacState::ValidNoCookie);
+        msg.macs.mac1[3] ^= 1;
+        assert_eq!(state(&copy, &msg), MacState::Invalid);
     }
 
     #[test]

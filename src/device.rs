@@ -54,7 +54,10 @@ use crate::{
     noise::StaticIdentity,
     peer::Peer,
     peerlist::PeerList,
-    resources::Resources, //
+    resources::{
+        HandshakeWorkers,
+        Resources, //
+    }, //
 };
 
 /// What the device lock protects: the configuration.
@@ -90,6 +93,9 @@ pub(crate) struct Device {
     pub(crate) creating_net: WeakNet,
     pub(crate) sockets: RcuSyncCell<SocketPair<Device>>,
     pub(crate) resources: RcuSyncCell<Resources>,
+    /// The workers of handshakes, until `ndo_uninit` is over and RTNL released.
+    #[pin]
+    pub(crate) handshakes: Mutex<Option<HandshakeWorkers>>,
     #[pin]
     pub(crate) config: Mutex<Config>,
     /// Our key pair, if set. Written with the device lock held.
@@ -122,6 +128,7 @@ impl Device {
                 creating_net: WeakNet::new(net)?,
                 sockets: RcuSyncCell::new(None),
                 resources: RcuSyncCell::new(None),
+                handshakes <- new_mutex!(None, "Device::handshakes"),
                 config <- new_mutex!(Config {
                     peers: PeerList::default(),
                     prefixes,

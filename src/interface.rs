@@ -62,6 +62,7 @@ use crate::{
         Handshakes, //
     },
     resources::{
+        HandshakeWorkers,
         Resources,
         Tasks, //
     },
@@ -98,10 +99,10 @@ impl Driver for WireGuard {
     // Not the module's name: users ask for this kind, whichever module provides it.
     const KIND: &'static CStr = c"wireguard";
 
-    const STATISTICS: &'static [&'static str] = drops::NAMES;
+    const STATISTICS: &'static [&'static str] = drops::TOTALS;
 
     fn statistics(device: &Device, out: &mut [u64]) {
-        device.drops.read(out);
+        device.drops.totals(out);
     }
 
     fn dev_cell(device: &Device) -> &NetDevCell {
@@ -132,8 +133,11 @@ impl Driver for WireGuard {
         // As the C driver does; `threaded` in sysfs shows and switches it.
         dev.threaded_napi(rtnl);
         let device = Device::new(dev.name(), link_net)?;
-        let resources = Resources::new(dev, &DataPath(&device))?;
+        let tasks = DataPath(&device);
+        let handshakes = HandshakeWorkers::new(dev, &tasks)?;
+        let resources = Resources::new(dev, &tasks, &handshakes)?;
         device.resources.replace(Some(resources));
+        *device.handshakes.lock() = Some(handshakes);
         Ok(device)
     }
 
@@ -191,6 +195,9 @@ impl Driver for WireGuard {
     }
 
     fn destroyed(device: &Device) {
+        // Not before: what they wait for may take as long as the machine sleeps.
+        let handshakes = device.handshakes.lock().take();
+        drop(handshakes);
         wgk::object_debug!("{}: Interface destroyed\n", device.name());
     }
 }

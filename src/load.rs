@@ -6,8 +6,9 @@
 //! under load messages cost little, and the queue is soon empty though the flood goes on. Without
 //! more, the device would spend key agreements on it after each second until the queue has filled
 //! again, which is where most of the time goes at a few thousand messages per second. So the load
-//! also lasts as long as so many messages come without proof in each second as would fill an
-//! eighth of the queue: no fewer than a flooder needs who fills it once a second.
+//! also lasts as long as so many messages are refused in each second, without proof or too many from
+//! one source, as would fill an eighth of the queue: no fewer than a flooder needs who fills it once
+//! a second.
 //!
 //! Any context; lock-free. Workers that look at the same time may count a message for the second
 //! before or after: nothing depends on it.
@@ -31,8 +32,8 @@ use wgk::atomic::{
 pub struct Load {
     /// When it was last found to be under load, 0 if it isn't.
     last_ns: Atomic<u64>,
-    /// Messages without proof since then.
-    unproven: Atomic<u32>,
+    /// Messages refused since then.
+    refused: Atomic<u32>,
 }
 
 /// What [`Load::check`] finds.
@@ -51,7 +52,7 @@ impl Load {
     pub const fn new() -> Self {
         Self {
             last_ns: Atomic::new(0),
-            unproven: Atomic::new(0),
+            refused: Atomic::new(0),
         }
     }
 
@@ -68,7 +69,7 @@ impl Load {
         if !expired(last, UNDER_LOAD_LINGER_NS, now_ns) {
             return State::Loaded;
         }
-        if self.unproven.load(Relaxed) as usize >= UNDER_LOAD_HANDSHAKES
+        if self.refused.load(Relaxed) as usize >= UNDER_LOAD_HANDSHAKES
             && !expired(last, 2 * UNDER_LOAD_LINGER_NS, now_ns)
         {
             self.begin(now_ns);
@@ -84,13 +85,14 @@ impl Load {
     }
 
     fn begin(&self, now_ns: u64) {
-        self.unproven.store(0, Relaxed);
+        self.refused.store(0, Relaxed);
         self.last_ns.store(now_ns, Relaxed);
     }
 
-    /// Notes that a message came without the proof that it should have had.
-    pub fn unproven(&self) {
-        self.unproven.fetch_add(1, Relaxed);
+    /// Notes that a message was not worked on: it came without the proof that it should have had, or
+    /// too soon after others of its source.
+    pub fn refused(&self) {
+        self.refused.fetch_add(1, Relaxed);
     }
 }
 
@@ -114,8 +116,8 @@ mod tests {
 
     const MS: u64 = 1_000_000;
 
-    fn unproven(load: &Load, messages: usize) {
-        (0..messages).for_each(|_| load.unproven());
+    fn refuse(load: &Load, messages: usize) {
+        (0..messages).for_each(|_| load.refused());
     }
 
     #[test]
@@ -137,10 +139,10 @@ mod tests {
         let load = Load::new();
         assert_eq!(load.check(MANY, 1000 * MS), Loaded);
         for second in 1..10 {
-            unproven(&load, MANY);
+            refuse(&load, MANY);
             assert_eq!(load.check(0, (1000 + 1000 * second) * MS), Loaded);
         }
-        unproven(&load, MANY - 1);
+        refuse(&load, MANY - 1);
         assert_eq!(load.check(0, 11_000 * MS), Over);
     }
 
@@ -148,10 +150,10 @@ mod tests {
     fn a_flood_that_is_over() {
         let load = Load::new();
         assert_eq!(load.check(MANY, 1000 * MS), Loaded);
-        unproven(&load, 10 * MANY);
+        refuse(&load, 10 * MANY);
         // There was no message since.
         assert_eq!(load.check(0, 3000 * MS), Over);
-        unproven(&load, 10 * MANY);
+        refuse(&load, 10 * MANY);
         assert_eq!(load.check(0, 3001 * MS), Idle);
         assert_eq!(load.check(MANY, 4000 * MS), Loaded);
         assert_eq!(load.check(0, 5000 * MS), Over, "those before do not count");

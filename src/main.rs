@@ -38,6 +38,7 @@ mod messages;
 mod napis;
 mod netlink;
 mod noise;
+mod observe;
 mod peer;
 mod peerlist;
 mod peerlookup;
@@ -72,9 +73,18 @@ static FAMILY: Family = Family::new(
     &netlink::OPS,
 );
 
+/// Version 1 of the family `wireguard_rs`.
+static OBSERVE: Family = Family::new(
+    kernel::module::this_module::<LocalModule>(),
+    c"wireguard_rs",
+    1,
+    &observe::OPS,
+);
+
 /// What the module registers. Dropped in this order: first nothing new can be asked for, then the
 /// interfaces go, then what notifies them. Then `wgk::module!` waits for what is still under way.
 struct Module {
+    _observe: genetlink::Registration,
     _genetlink: genetlink::Registration,
     _links: LinkOps<WireGuard>,
     _pernet: PernetOps<WireGuard>,
@@ -89,8 +99,10 @@ impl kernel::Module for Module {
         let pernet = PernetOps::register()?;
         let links = LinkOps::register(module)?;
         let genetlink = FAMILY.register()?;
+        let observe = OBSERVE.register()?;
         pr_info!("WireGuard in Rust loaded\n");
         Ok(Self {
+            _observe: observe,
             _genetlink: genetlink,
             _links: links,
             _pernet: pernet,

@@ -73,7 +73,7 @@ pub const MAX_PEERS_PER_DEVICE: usize = 1 << 20;
 pub const MAX_TIMER_HANDSHAKES: u32 = (90 * NSEC_PER_SEC / REKEY_TIMEOUT_NS) as u32;
 /// Most handshake messages of a device that may wait for a worker.
 pub const MAX_QUEUED_INCOMING_HANDSHAKES: usize = 4096;
-/// As many of them may be without MAC2 while the device is under load.
+/// As many of them may be of sources that have not proved themselves while the device is under load.
 pub const MAX_QUEUED_UNPROVEN: usize = MAX_QUEUED_INCOMING_HANDSHAKES / 2;
 /// A device with this many waiting handshake messages is under load.
 pub const UNDER_LOAD_HANDSHAKES: usize = MAX_QUEUED_INCOMING_HANDSHAKES / 8;
@@ -200,7 +200,7 @@ pub fn classify(head: &[u8], total_len: usize) -> Option<Kind> {
 }
 
 /// Whether a handshake message claims that its source is proved: it has a MAC2, or is a cookie reply,
-/// which ends with its tag where others have MAC2. Whether the claim is true is for later.
+/// which ends with its tag where others have MAC2. Anybody can claim it; looking at that is for later.
 pub fn claims_proof(message: &[u8]) -> bool {
     message
         .last_chunk::<COOKIE_LEN>()

@@ -118,19 +118,27 @@ static SET_POLICY: [Policy; wg::WGDEVICE_A_PEERS as usize + 1] = policy::table(&
 /// The family's operations, by command.
 pub(crate) static OPS: [Op; 2] = [Op::dump::<GetDevice>(), Op::act::<SetDevice>()];
 
-/// Finds the interface that a request names, by index or by name but not by both.
+/// Finds the interface that a request names, by index or by name but not by both: in these
+/// attributes.
 ///
 /// `EBADR` for both or neither, `ENODEV` if there is none, `EOPNOTSUPP` if it's not of our kind.
-fn lookup(rtnl: &Rtnl, info: &Info<'_>) -> Result<RcuArc<Device>> {
+pub(crate) fn lookup(
+    rtnl: &Rtnl,
+    info: &Info<'_>,
+    ifindex: u32,
+    ifname: u32,
+) -> Result<RcuArc<Device>> {
     let attrs = info.attrs();
-    match (
-        attrs.get(wg::WGDEVICE_A_IFINDEX),
-        attrs.get(wg::WGDEVICE_A_IFNAME),
-    ) {
+    match (attrs.get(ifindex), attrs.get(ifname)) {
         (Some(index), None) => netdevice::find_by_index::<WireGuard>(rtnl, info.net(), index.u32()),
         (None, Some(name)) => netdevice::find_by_name::<WireGuard>(rtnl, info.net(), name),
         _ => Err(EBADR),
     }
+}
+
+/// The interface that a request of this family names; errors as for [`lookup`].
+fn named(rtnl: &Rtnl, info: &Info<'_>) -> Result<RcuArc<Device>> {
+    lookup(rtnl, info, wg::WGDEVICE_A_IFINDEX, wg::WGDEVICE_A_IFNAME)
 }
 
 // ---- WG_CMD_GET_DEVICE ----
@@ -158,7 +166,7 @@ impl DumpOp for GetDevice {
     fn start(info: &Info<'_>) -> Result<DumpState> {
         let rtnl = Rtnl::lock();
         Ok(DumpState {
-            device: lookup(&rtnl, info)?,
+            device: named(&rtnl, info)?,
             last_peer: None,
             next_prefix: None,
             prefixes_seq: 0,

@@ -205,6 +205,11 @@ impl MessageQueue {
         })
     }
 
+    /// Messages queued or being worked on. Any context.
+    pub(crate) fn len(&self) -> usize {
+        self.work.context().len()
+    }
+
     /// Queues a message and calls a worker; hands the message back if there are `room` already, or
     /// the queue is contended while half full (then the sender floods, and a lock that many CPUs
     /// fight for would cost more than the message). Any context.

@@ -179,7 +179,7 @@ impl Receiver for Peer {
                 Some(Taken::Dead(batch)) => taken += batch.len(),
                 Some(Taken::Packet { skb, nonce, owner }) => {
                     taken += 1;
-                    if owner.accept_counter(nonce) {
+                    if owner.accept_counter(&mut queue, nonce) {
                         deliver_one(this, napi, &owner, skb);
                     } else {
                         this.device.drops.add(Reason::RxReplay, 1);

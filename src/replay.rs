@@ -7,8 +7,8 @@
 //! counter is only partly in use, and the window that can be relied upon is one word shorter than
 //! the ring, 8128 counters.
 //!
-//! The receiver checks a counter only after the packet has been authenticated, and under a lock:
-//! test and set are one step. Nothing here sleeps or allocates: any context.
+//! The receiver checks a counter only after the packet has been authenticated, and has the window
+//! to itself: test and set are one step. Nothing here sleeps or allocates: any context.
 
 #![allow(
     unreachable_pub,

@@ -7,7 +7,8 @@
 //!
 //! [`Resources`] is published to the data path under RCU. Taking it away and waiting for readers
 //! stops all new work; then its `Drop` lets what is under way run to its end, in the order in which
-//! packets flow. So no batch is ever left in a queue that nobody serves.
+//! packets flow. So no batch is ever left in a queue that nobody serves. Only the workers of
+//! handshakes end later, without RTNL: see [`HandshakeWorkers`].
 
 use kernel::{
     prelude::*,
@@ -50,16 +51,15 @@ pub(crate) struct Resources {
     /// By our index: sessions, pending and established.
     pub(crate) indices: Pin<KBox<IndexTable<Session>>>,
     /// Handshake messages that were received.
-    pub(crate) handshake: MessageQueue,
+    pub(crate) handshake: Arc<MessageQueue>,
     /// Batches on their way out.
     pub(crate) encrypt: Stage<Session>,
     /// Batches on their way in.
     pub(crate) decrypt: Stage<Session>,
     /// Who delivers what is decrypted.
     pub(crate) napis: Arc<NapiSet<Peer>>,
-    handshake_receive_wq: Arc<WorkQueue>,
     /// For handshakes that we begin, and for what else sleeps.
-    pub(crate) handshake_send_wq: WorkQueue,
+    pub(crate) handshake_send_wq: Arc<WorkQueue>,
     crypt_wq: Arc<WorkQueue>,
 }
 
@@ -76,23 +76,14 @@ pub(crate) trait Tasks {
 }
 
 impl Resources {
-    /// Makes the queues and workers of a device, whose interface `dev` is about to be registered.
-    /// May sleep.
-    pub(crate) fn new(dev: &NetDevice, tasks: &impl Tasks) -> Result<KBox<Self>> {
+    /// Makes the queues and workers of a device, whose interface `dev` is about to be registered; with
+    /// `handshakes` it shares those of handshakes. May sleep.
+    pub(crate) fn new(
+        dev: &NetDevice,
+        tasks: &impl Tasks,
+        handshakes: &HandshakeWorkers,
+    ) -> Result<KBox<Self>> {
         let name = dev.name();
-        let handshake_receive_wq = Arc::new(
-            WorkQueue::alloc(
-                fmt!("wg-kex-{name}"),
-                WqFlags::CPU_INTENSIVE | WqFlags::FREEZABLE | WqFlags::PERCPU,
-                0,
-            )?,
-            GFP_KERNEL,
-        )?;
-        let handshake_send_wq = WorkQueue::alloc(
-            fmt!("wg-kex-{name}"),
-            WqFlags::UNBOUND | WqFlags::FREEZABLE,
-            0,
-        )?;
         let crypt_wq = Arc::new(
             WorkQueue::alloc(
                 fmt!("wg-crypt-{name}"),
@@ -106,12 +97,11 @@ impl Resources {
             Self {
                 public_keys: KBox::pin_init(PubkeyTable::new(), GFP_KERNEL)?,
                 indices: KBox::pin_init(IndexTable::new(), GFP_KERNEL)?,
-                handshake: MessageQueue::new(handshake_receive_wq.clone(), tasks.handshake()?)?,
+                handshake: handshakes.messages.clone(),
                 encrypt: Stage::new(crypt_wq.clone(), tasks.encrypt(&crypt_wq)?)?,
                 decrypt: Stage::new(crypt_wq.clone(), tasks.decrypt(&napis)?)?,
                 napis,
-                handshake_receive_wq,
-                handshake_send_wq,
+                handshake_send_wq: handshakes.send_wq.clone(),
                 crypt_wq,
             },
             GFP_KERNEL,
@@ -132,15 +122,65 @@ pub(crate) fn wake_transmit(crypt_wq: &WorkQueue, peer: &RcuArc<Peer>) {
 }
 
 impl Drop for Resources {
+    /// With RTNL held: waits for workers that nothing stops, and for nobody else. Those of handshakes
+    /// are [`HandshakeWorkers`]'.
     fn drop(&mut self) {
-        // No new work arrives: the data path does not see these queues any more. Handshakes first,
-        // they can no longer start anything; then encryption and decryption; then, flushed again,
+        // No new work arrives: the data path does not see these queues any more, nor does a worker
+        // that is still busy with a handshake. Encryption and decryption first; then, flushed again,
         // the transmit works that those scheduled. The NAPI instances go with the last reference
         // to them, after their polls have emptied their lists.
         self.handshake.purge();
-        self.handshake_receive_wq.flush();
-        self.handshake_send_wq.flush();
         self.crypt_wq.flush();
         self.crypt_wq.flush();
+    }
+}
+
+/// The workers of a device's handshakes. They end after everything else, and without RTNL.
+///
+/// Their workqueues are freezable, as with the C driver: what is queued while the machine goes to
+/// sleep waits until it has woken up. Whoever flushes such a queue then waits as long. With RTNL
+/// held that would be for ever, as the devices of a machine may want RTNL to be put to sleep.
+pub(crate) struct HandshakeWorkers {
+    messages: Arc<MessageQueue>,
+    receive_wq: Arc<WorkQueue>,
+    send_wq: Arc<WorkQueue>,
+}
+
+impl HandshakeWorkers {
+    /// Makes the workers of a device, whose interface `dev` is about to be registered. May sleep.
+    pub(crate) fn new(dev: &NetDevice, tasks: &impl Tasks) -> Result<Self> {
+        let name = dev.name();
+        let receive_wq = Arc::new(
+            WorkQueue::alloc(
+                fmt!("wg-kex-{name}"),
+                WqFlags::CPU_INTENSIVE | WqFlags::FREEZABLE | WqFlags::PERCPU,
+                0,
+            )?,
+            GFP_KERNEL,
+        )?;
+        let send_wq = Arc::new(
+            WorkQueue::alloc(
+                fmt!("wg-kex-{name}"),
+                WqFlags::UNBOUND | WqFlags::FREEZABLE,
+                0,
+            )?,
+            GFP_KERNEL,
+        )?;
+        let messages = MessageQueue::new(receive_wq.clone(), tasks.handshake()?)?;
+        Ok(Self {
+            messages: Arc::new(messages, GFP_KERNEL)?,
+            receive_wq,
+            send_wq,
+        })
+    }
+}
+
+impl Drop for HandshakeWorkers {
+    /// Sleeps, if the machine is going to sleep until it has woken up: not with RTNL held.
+    fn drop(&mut self) {
+        // Nothing queues any more, as there are no `Resources`: what is queued finds its peer dead.
+        self.messages.purge();
+        self.receive_wq.flush();
+        self.send_wq.flush();
     }
 }

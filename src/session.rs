@@ -20,12 +20,12 @@ use wgk::{
         Atomic,
         Relaxed, //
     },
+    batch::{
+        Consumer,
+        ConsumerCell, //
+    },
     crypto::Secret,
     hashtable::IndexNode,
-    lock::{
-        new_spinlock_bh,
-        SpinLockBh, //
-    },
     rcu::{
         RcuArc,
         RcuObject, //
@@ -64,10 +64,9 @@ pub(crate) struct Session {
     pub(crate) peer: RcuArc<Peer>,
     keys: SetOnce<Keys>,
     life: KeyLife,
-    /// Counters already received. Softirq (NAPI) only, one poll at a time per peer; the lock is for
-    /// the two instances that may overlap when a peer is moved to another NAPI.
-    #[pin]
-    pub(crate) replay: SpinLockBh<ReplayWindow>,
+    /// Counters already received. For who delivers the peer's packets: whichever NAPI instance that
+    /// is, there is one at a time.
+    replay: ConsumerCell<Session, ReplayWindow>,
 }
 
 wgk::impl_has_index_node! { impl HasIndexNode for Session { self.node } }
@@ -91,10 +90,10 @@ impl Session {
         RcuArc::pin_init(
             try_pin_init!(Self {
                 node <- IndexNode::new(),
+                replay: ConsumerCell::new(&peer.rx, ReplayWindow::new()),
                 peer,
                 keys: SetOnce::new(),
                 life: KeyLife::new(),
-                replay <- new_spinlock_bh!(ReplayWindow::new(), "Session::replay"),
             }? Error),
             GFP_KERNEL,
         )
@@ -160,10 +159,13 @@ impl Session {
             .then_some(&keys.session.receiving)
     }
 
-    /// Marks `counter` as received; false if it was before, is too old, or past the limit.
+    /// Marks `counter` as received; false if it was before, is too old, or past the limit. For who
+    /// consumes the peer's queue of received packets: to others it's false.
     #[inline]
-    pub(crate) fn accept_counter(&self, counter: u64) -> bool {
-        let mut window = self.replay.lock();
+    pub(crate) fn accept_counter(&self, queue: &mut Consumer<'_, Session>, counter: u64) -> bool {
+        let Some(window) = self.replay.get(queue) else {
+            return false;
+        };
         let fresh = window.accept(counter);
         if window.exhausted() {
             self.life.expire_receiving();

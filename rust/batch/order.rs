@@ -277,6 +277,12 @@ impl<K: RcuObject> Consumer<'_, K> {
         unsafe { self.queue.peek() }.filter(|(_, state)| *state != UNCRYPTED)
     }
 
+    /// What is consumed.
+    #[inline]
+    pub(super) fn queue(&self) -> &OrderQueue<K> {
+        self.queue
+    }
+
     /// Whether the oldest batch can be taken.
     #[inline]
     pub fn has_ready(&mut self) -> bool {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Messages of a dump.
+//! Messages under construction: those of a dump, and the answer to a request.
 //!
 //! What does not fit is reported as [`NoSpace`] and leaves the message as it was; a nest or the
 //! whole message can then be taken back, and the dump goes on in the next buffer.
@@ -11,6 +11,10 @@
 
 use core::{
     marker::PhantomData,
+    ops::{
+        Deref,
+        DerefMut, //
+    },
     ptr, //
 };
 use kernel::{
@@ -19,6 +23,9 @@ use kernel::{
 };
 
 const HDRLEN: usize = size_of::<bindings::nlattr>();
+
+/// Room for the attributes of a reply, in bytes.
+const REPLY_SIZE: usize = 4000;
 
 /// The buffer is full.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -38,41 +45,62 @@ pub struct Nest {
     offset: usize,
 }
 
-/// The buffer that a dump fills.
-///
-/// One message at a time: [`begin`](Self::begin), attributes, then [`end`](Self::end) or
-/// [`cancel`](Self::cancel). A message that is still open when the dump callback returns is ended
-/// if it succeeded, and cancelled otherwise.
+/// A buffer with at most one message that is under construction: attributes are appended to it.
 ///
 /// # Invariants
 ///
-/// - `skb` and `cb` are those of a running `dumpit` callback, and used by it alone for `'a`; `skb`
-///   is linear, at most 64 KiB of it are used, and all that is used is initialised.
+/// - `skb` is used by this object alone for `'a`; it is linear, at most 64 KiB of it are used, and
+///   all that is used is initialised.
+/// - `family` is registered.
 /// - `open` is the offset of a complete generic netlink header, behind its netlink header.
-pub struct DumpMsg<'a> {
+pub struct Message<'a> {
     skb: *mut bindings::sk_buff,
-    cb: *mut bindings::netlink_callback,
     family: *const bindings::genl_family,
     open: Option<usize>,
     _p: PhantomData<&'a mut [u8]>,
 }
 
-impl DumpMsg<'_> {
+impl Message<'_> {
+    /// No message yet.
+    ///
     /// # Safety
     ///
     /// As the type invariants say.
     pub(super) unsafe fn new(
         skb: *mut bindings::sk_buff,
-        cb: *mut bindings::netlink_callback,
         family: *const bindings::genl_family,
     ) -> Self {
         Self {
             skb,
-            cb,
             family,
             open: None,
             _p: PhantomData,
         }
+    }
+
+    /// Opens a message with these headers, when none is open. Returns its (empty) user header.
+    pub(super) fn open(
+        &mut self,
+        portid: u32,
+        seq: u32,
+        flags: u32,
+        cmd: u8,
+    ) -> Result<*mut c_void, NoSpace> {
+        if !self.fits(size_of::<bindings::nlmsghdr>() + size_of::<bindings::genlmsghdr>()) {
+            return Err(NoSpace);
+        }
+        // SAFETY: Valid by the type invariants. CAST: The flags of a header are 16 bits.
+        let hdr = unsafe {
+            bindings::genlmsg_put(self.skb, portid, seq, self.family, flags as c_int, cmd)
+        };
+        if hdr.is_null() {
+            return Err(NoSpace);
+        }
+        // `hdr` is behind both headers, at the end of what is used now (we have no user header).
+        let open = self.len();
+        // INVARIANT: The headers were just put there.
+        self.open = Some(open);
+        Ok(hdr)
     }
 
     /// Bytes used, of all messages in this buffer.
@@ -98,47 +126,6 @@ impl DumpMsg<'_> {
         // Twice the header: `nla_put_64bit` may pad with an empty attribute.
         payload <= usize::from(u16::MAX) - 2 * HDRLEN
             && self.len() + payload + 2 * HDRLEN + 3 <= usize::from(u16::MAX)
-    }
-
-    /// Starts a message; one that is still open is ended first.
-    ///
-    /// `seq` is the generation of what is dumped, not 0: if it differs from the previous message's
-    /// of the same dump, this one is marked as inconsistent (`NLM_F_DUMP_INTR`), and userspace
-    /// starts over.
-    pub fn begin(&mut self, cmd: u8, seq: u32) -> Result<(), NoSpace> {
-        self.end();
-        // SAFETY: `cb` is valid; so is its `skb`, the request, and its header `nlh`.
-        let (portid, nlseq) = unsafe {
-            (*self.cb).seq = seq;
-            (
-                crate::bindings::netlink_cb_portid((*self.cb).skb),
-                (*(*self.cb).nlh).nlmsg_seq,
-            )
-        };
-        if !self.fits(size_of::<bindings::nlmsghdr>() + size_of::<bindings::genlmsghdr>()) {
-            return Err(NoSpace);
-        }
-        // SAFETY: Valid by the type invariants; the family is registered, its request is handled.
-        let hdr = unsafe {
-            bindings::genlmsg_put(
-                self.skb,
-                portid,
-                nlseq,
-                self.family,
-                bindings::NLM_F_MULTI as c_int,
-                cmd,
-            )
-        };
-        if hdr.is_null() {
-            return Err(NoSpace);
-        }
-        // `hdr` is behind both headers, at the end of what is used now (we have no user header).
-        let open = self.len();
-        // INVARIANT: The headers were just put there.
-        self.open = Some(open);
-        // SAFETY: `hdr` is the user header of the message just put, as it asks for.
-        unsafe { crate::bindings::genl_dump_check_consistent(self.cb, hdr) };
-        Ok(())
     }
 
     /// Ends the open message, if any.
@@ -238,6 +225,16 @@ impl DumpMsg<'_> {
         }
     }
 
+    /// Appends a number of up to 64 bits in four bytes, or in eight if it needs them, without padding
+    /// (`nla_put_uint`).
+    #[inline]
+    pub fn put_uint(&mut self, ty: u32, value: u64) -> Result<(), NoSpace> {
+        match u32::try_from(value) {
+            Ok(small) => self.put_u32(ty, small),
+            Err(_) => self.put(ty, &value.to_ne_bytes()),
+        }
+    }
+
     /// Appends a string, up to the first NUL or its end, and a NUL.
     pub fn put_str(&mut self, ty: u32, value: &[u8]) -> Result<(), NoSpace> {
         const MAX: usize = 256;
@@ -285,5 +282,126 @@ impl DumpMsg<'_> {
         if self.holds(&nest) {
             self.trim(nest.offset);
         }
+    }
+}
+
+/// The buffer that a dump fills.
+///
+/// One message at a time: [`begin`](Self::begin), attributes, then [`end`](Message::end) or
+/// [`cancel`](Message::cancel). A message that is still open when the dump callback returns is ended
+/// if it succeeded, and cancelled otherwise.
+///
+/// # Invariants
+///
+/// `cb` is that of a running `dumpit` callback, and used by it alone for the message's lifetime.
+pub struct DumpMsg<'a> {
+    message: Message<'a>,
+    cb: *mut bindings::netlink_callback,
+}
+
+impl DumpMsg<'_> {
+    /// # Safety
+    ///
+    /// As the type invariants of this and of [`Message`] say.
+    pub(super) unsafe fn new(
+        skb: *mut bindings::sk_buff,
+        cb: *mut bindings::netlink_callback,
+        family: *const bindings::genl_family,
+    ) -> Self {
+        Self {
+            // SAFETY: By the safety requirements.
+            message: unsafe { Message::new(skb, family) },
+            cb,
+        }
+    }
+
+    /// Starts a message; one that is still open is ended first.
+    ///
+    /// `seq` is the generation of what is dumped, not 0: if it differs from the previous message's
+    /// of the same dump, this one is marked as inconsistent (`NLM_F_DUMP_INTR`), and userspace
+    /// starts over.
+    pub fn begin(&mut self, cmd: u8, seq: u32) -> Result<(), NoSpace> {
+        self.message.end();
+        // SAFETY: `cb` is valid; so is its `skb`, the request, and its header `nlh`.
+        let (portid, nlseq) = unsafe {
+            (*self.cb).seq = seq;
+            (
+                crate::bindings::netlink_cb_portid((*self.cb).skb),
+                (*(*self.cb).nlh).nlmsg_seq,
+            )
+        };
+        let hdr = self
+            .message
+            .open(portid, nlseq, bindings::NLM_F_MULTI, cmd)?;
+        // SAFETY: `hdr` is the user header of the message just put, as it asks for.
+        unsafe { crate::bindings::genl_dump_check_consistent(self.cb, hdr) };
+        Ok(())
+    }
+}
+
+impl<'a> Deref for DumpMsg<'a> {
+    type Target = Message<'a>;
+
+    #[inline]
+    fn deref(&self) -> &Message<'a> {
+        &self.message
+    }
+}
+
+impl DerefMut for DumpMsg<'_> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.message
+    }
+}
+
+/// The answer to a request, owned until it is sent.
+///
+/// # Invariants
+///
+/// `skb` is a buffer of netlink's that this object owns.
+pub(super) struct Reply {
+    skb: *mut bindings::sk_buff,
+}
+
+impl Reply {
+    /// An empty buffer with room for [`REPLY_SIZE`] bytes of attributes, or somewhat more. Sleeps.
+    pub(super) fn new() -> Result<Self> {
+        // SAFETY: An FFI call without requirements other than the context.
+        let skb = unsafe { crate::bindings::genlmsg_new(REPLY_SIZE, bindings::GFP_KERNEL) };
+        if skb.is_null() {
+            return Err(ENOMEM);
+        }
+        // INVARIANT: Just made.
+        Ok(Self { skb })
+    }
+
+    /// The message in it, none yet.
+    ///
+    /// # Safety
+    ///
+    /// `family` must be registered for as long as the message is there.
+    pub(super) unsafe fn message(&mut self, family: *const bindings::genl_family) -> Message<'_> {
+        // SAFETY: By the type invariants, and borrowed for as long as the message; a new buffer of
+        // netlink's is linear and empty.
+        unsafe { Message::new(self.skb, family) }
+    }
+
+    /// Sends it to who made the request.
+    ///
+    /// # Safety
+    ///
+    /// `info` must be that of a running callback; a message in the buffer must be complete.
+    pub(super) unsafe fn send(self, info: *const bindings::genl_info) -> Result {
+        let skb = core::mem::ManuallyDrop::new(self).skb;
+        // SAFETY: By the safety requirements; the buffer is given up, in any case.
+        kernel::error::to_result(unsafe { crate::bindings::genlmsg_reply(skb, info) })
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants.
+        unsafe { crate::bindings::nlmsg_free(self.skb) }
     }
 }

@@ -25,6 +25,7 @@ void wg_helper_memzero_explicit(void *s, size_t count)
  * per level: a frame of which the compiler does not warn. It is written to
  * after the call, so that each level has a frame of its own.
  */
+static_assert(THREAD_SIZE >= 16384, "wireguard_rs needs kernel stacks of 16 KiB");
 noinline void wg_helper_burn_stack(unsigned int levels)
 {
 	u8 frame[1600];

@@ -28,3 +28,18 @@ u32 wg_helper_netlink_cb_portid(struct sk_buff *skb)
 {
 	return NETLINK_CB(skb).portid;
 }
+
+struct sk_buff *wg_helper_genlmsg_new(size_t size, gfp_t gfp)
+{
+	return genlmsg_new(size, gfp);
+}
+
+void wg_helper_nlmsg_free(struct sk_buff *skb)
+{
+	nlmsg_free(skb);
+}
+
+int wg_helper_genlmsg_reply(struct sk_buff *skb, const struct genl_info *info)
+{
+	return genlmsg_reply(skb, (struct genl_info *)info);
+}

@@ -30,7 +30,7 @@ use wgk::{
 };
 
 use super::{
-    lookup,
+    named,
     wg,
     KEY_LEN,
     PEER_ATTRS,
@@ -77,7 +77,7 @@ impl DoOp for SetDevice {
 fn set_device(info: &Info<'_>) -> Result {
     let attrs = info.attrs();
     let rtnl = Rtnl::lock();
-    let device = lookup(&rtnl, info)?;
+    let device = named(&rtnl, info)?;
     let mut config = device.config.lock();
 
     let flags = attrs.get(wg::WGDEVICE_A_FLAGS).map_or(0, |a| a.u32());

@@ -7,7 +7,8 @@ usage (in the guest, under the instruction clock): tests/flood/guest.py DRIVERS 
   right --(veth)-- left, the server --(eth0)-- the flooder, a guest of its own
 
 A line of JSON with `=` in front for each driver, rate and target of the flood: the driver's port, or (`sink`) that of a
-socket which drops it, so that what is left is the network stack's part.
+socket which drops it, so that what is left is the network stack's part. At the high rates also floods of messages with
+anything for a MAC2 (`junk`), and of one message over and over whose MAC2 is good (`replay`).
 """
 
 import ctypes
@@ -22,13 +23,16 @@ import time
 
 sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.join(HERE, '..', 'bench'))
+sys.path[:0] = [os.path.join(HERE, '..', 'bench'), os.path.join(HERE, '..')]
 import lab  # noqa: E402
+import observe  # noqa: E402
 from rows_traffic import Server, tcp  # noqa: E402
 
 HELPER = '/hostile'
 FLOODER, SERVER, SINK = '10.1.0.2:7000', '10.1.0.1', 9999
 OVER = '/tmp/over'
+# From here on the driver is under load.
+LOADED = 10000
 REPETITIONS, HANDSHAKES = 3, 10
 SO_ATTACH_FILTER = 26
 # The one who wants in; any key will do.
@@ -88,9 +92,10 @@ class Busy:
 class Flood:
     """Beats at a rate, which may be 0: they have their cost as well, and the baseline shall have it."""
 
-    def __init__(self, left, rate, port):
+    def __init__(self, left, rate, where):
+        port, kind = (SINK, 'plain') if where == 'sink' else (51820, 'plain' if where == 'driver' else where)
         self.words = ('chrt', '--fifo', '10', HELPER, 'flood', 'beat', '--flooder', FLOODER, '--rate', str(rate),
-                      '--port', str(port), '--until', OVER)
+                      '--port', str(port), '--kind', kind, '--until', OVER)
         self.left = left
 
     def __enter__(self):
@@ -125,8 +130,8 @@ def reasons(kind, left):
     """Our driver's counters."""
     if kind != 'ours':
         return {}
-    lines = (line.split(':') for line in left.run('ethtool', '-S', 'wg1').splitlines()[1:])
-    return {name.strip(): int(value) for name, value in lines}
+    with left:
+        return observe.drops('wg1')
 
 
 def free():
@@ -152,7 +157,7 @@ def measure(kind, left, right, where, rate):
     before, missing, drops = free(), no_ports(left), reasons(kind, left)
     memory = []
     line = {'driver': kind, 'to': where, 'rate': rate}
-    with Busy(), Flood(left, rate, SINK if where == 'sink' else 51820) as flood:
+    with Busy(), Flood(left, rate, where) as flood:
         time.sleep(0.3)
         began, arrived, sent = time.monotonic(), traffic(left)['rx_packets'], traffic(left)['tx_packets']
         line['goodput'] = []
@@ -206,6 +211,9 @@ def run(kind, rates):
                 if rate:
                     measure(kind, left, right, 'sink', rate)
                 measure(kind, left, right, 'driver', rate)
+                if rate >= LOADED:
+                    measure(kind, left, right, 'junk', rate)
+                    measure(kind, left, right, 'replay', rate)
 
 
 def main():

@@ -11,6 +11,7 @@ import sys
 HEAD = ('driver', 'flood/s, to', 'arrived/s', 'Mbit/s', 'kept', 'us each', 'handshake', 'slowest', 'lost', 'answers/s', 'KiB')
 # From here on either driver must be under load.
 LOADED = 10000
+TO = {'sink': 'a socket', 'driver': 'the driver', 'junk': 'the driver, any MAC2', 'replay': 'the driver, one cookie'}
 
 
 class Line:
@@ -32,7 +33,7 @@ class Line:
         """As text."""
         def number(value, form):
             return '-' if value is None else form.format(value)
-        flood = 'none' if not self.rate else f'{self.rate}, ' + ('a socket' if self.to == 'sink' else 'the driver')
+        flood = 'none' if not self.rate else f'{self.rate}, {TO[self.to]}'
         return (self.driver, flood, number(self.arrived if self.rate else None, '{:.0f}'), f'{self.middle:.1f} ±{self.spread / 2:.1f}',
                 f'{100 * self.kept:.1f} %', number(self.each, '{:.1f}'), number(self.handshake, '{:.2f} ms'),
                 number(self.slowest, '{:.1f} ms'), number(self.__dict__.get('lost'), '{}'), number(max(self.answered, 0) if self.rate else None, '{:.0f}'),
@@ -57,7 +58,7 @@ def read(log):
 def judge(lines):
     """What must not be: sentences."""
     for line in lines:
-        name = f'{line.driver}, {line.rate}/s'
+        name = f'{line.driver}, {line.rate}/s to {TO[line.to]}'
         if line.rate and not 0.95 < line.arrived / line.rate < 1.05:
             yield f'{name}: the flood did not arrive at that rate, but {line.arrived:.0f} per second'
         if line.nobody:
@@ -68,26 +69,27 @@ def judge(lines):
             continue
         if line.driver == 'ours' and line.rate and sum(line.drops.values()) < line.rate:
             yield f'{name}: the driver has counted {sum(line.drops.values())} messages only: the flood did not reach it'
-        if line.rate >= LOADED and line.answers < 100:
+        # Who has a cookie is sent none.
+        if line.rate >= LOADED and line.to != 'replay' and line.answers < 100:
             yield f'{name}: {line.answers} cookies were sent: it was never under load'
         if line.handshake is None:
             yield f'{name}: the honest peer never got in'
-    c, ours = ({line.rate: line for line in lines if line.driver == kind and line.to != 'sink'} for kind in ('c', 'ours'))
-    for rate in sorted(c.keys() & ours.keys()):
-        one, other = c[rate], ours[rate]
+    c, ours = ({(line.rate, line.to): line for line in lines if line.driver == kind and line.to != 'sink'} for kind in ('c', 'ours'))
+    for rate, to in sorted(c.keys() & ours.keys()):
+        one, other = c[rate, to], ours[rate, to]
         margin = max(one.spread, other.spread, 0.02 * one.middle)
         if other.middle < one.middle - margin:
-            yield f'{rate}/s: the tunnel carries {other.middle:.1f} Mbit/s with ours, {one.middle:.1f} with C'
-        margin = max(line.spread / line.middle for line in (one, other, c[0], ours[0]))
+            yield f'{rate}/s to {TO[to]}: the tunnel carries {other.middle:.1f} Mbit/s with ours, {one.middle:.1f} with C'
+        margin = max(line.spread / line.middle for line in (one, other, c[0, 'driver'], ours[0, 'driver']))
         margin = max(margin, 0.02)
         if other.kept < one.kept - margin:
-            yield f'{rate}/s: the tunnel keeps {100 * other.kept:.1f} % with ours, {100 * one.kept:.1f} % with C'
+            yield f'{rate}/s to {TO[to]}: the tunnel keeps {100 * other.kept:.1f} % with ours, {100 * one.kept:.1f} % with C'
         if one.handshake and other.handshake and other.handshake > one.handshake * 1.25 + 0.5:
-            yield f'{rate}/s: a handshake takes {other.handshake:.2f} ms with ours, {one.handshake:.2f} ms with C'
+            yield f'{rate}/s to {TO[to]}: a handshake takes {other.handshake:.2f} ms with ours, {one.handshake:.2f} ms with C'
         if other.lost > one.lost + 1:
-            yield f'{rate}/s: {other.lost} handshakes were lost with ours, {one.lost} with C'
+            yield f'{rate}/s to {TO[to]}: {other.lost} handshakes were lost with ours, {one.lost} with C'
         if other.memory > one.memory + 4096:
-            yield f'{rate}/s: ours takes {other.memory} KiB, C {one.memory} KiB'
+            yield f'{rate}/s to {TO[to]}: ours takes {other.memory} KiB, C {one.memory} KiB'
 
 
 def main():

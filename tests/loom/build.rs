@@ -71,6 +71,13 @@ const FILES: &[File] = &[
         ],
     },
     File {
+        path: "rust/batch/cell.rs",
+        parent: false,
+        end: "",
+        tail: "",
+        changes: &[],
+    },
+    File {
         path: "rust/skbuff/raw.rs",
         parent: false,
         // From here on it is about what is in a packet.

@@ -151,8 +151,7 @@ fn under_test(name: &str, types: &[&str], changes: &[Change]) -> String {
         text = text.replace(what, &by);
     }
     let tail = TAILS.iter().find(|(of, _)| *of == name);
-    text.replace("core::sync::atomic::", "crate::atomic::")
-        .replacen("\nuse ", "\nuse crate::seed::{seeded, Seed};\nuse ", 1)
+    text.replacen("\nuse ", "\nuse crate::seed::{seeded, Seed};\nuse ", 1)
         + tail.map_or("", |(_, text)| text)
 }
 

@@ -29,6 +29,6 @@ if [[ $driver == ours ]]; then
 	echo "# a peer that is held"
 	timeout 300 ./held-peer.sh || status=1
 	echo "# drop counters"
-	timeout 600 ./drops.py || status=1
+	timeout 900 ./drops.py || status=1
 fi
 exit "$status"

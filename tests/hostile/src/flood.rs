@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Initiations that anybody can make who knows the public key, from many addresses, at an exact
-//! rate; and an honest peer that wants in meanwhile.
+//! rate; and an honest peer that wants in meanwhile. They come without MAC2, with anything for a
+//! MAC2, or as one message over and over that has a good one, with a cookie that was asked for.
 //!
 //! The flooder is in a guest of its own, so its work costs the server nothing. But its clock isn't
 //! the server's, which counts instructions. So the server beats time: `beat` sends a small
@@ -28,7 +29,7 @@ const OVER: u32 = u32::MAX;
 const PATIENCE: Duration = Duration::from_secs(240);
 
 /// hostile flood serve --port P --target ADDRESS --target-secret HEX --seed N
-/// hostile flood beat --flooder A:P --rate N --port P --until FILE
+/// hostile flood beat --flooder A:P --rate N --port P --kind plain|junk|replay --until FILE
 /// hostile flood over --flooder A:P
 /// hostile flood handshakes --target A:P --target-secret HEX --secret HEX --count N
 pub fn main(what: &str, args: &Args) {
@@ -48,10 +49,91 @@ fn public(secret: wire::Key) -> wire::Key {
     x25519_dalek::x25519(secret, x25519_dalek::X25519_BASEPOINT_BYTES)
 }
 
+/// What the flood is made of.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    /// From many addresses, without MAC2.
+    Plain,
+    /// From many addresses, with 16 bytes that are no MAC2.
+    Junk,
+    /// One message from our own address, with a MAC2.
+    Replay,
+}
+
+impl Kind {
+    const ALL: [(&'static str, Self); 3] = [
+        ("plain", Self::Plain),
+        ("junk", Self::Junk),
+        ("replay", Self::Replay),
+    ];
+}
+
+/// Where MAC2 is in a datagram of the stock, behind the headers of IP and UDP.
+const MAC2: std::ops::Range<usize> = 28 + 132..28 + 148;
+
+/// Has asked for a cookie, and what it does with it.
+struct Honest {
+    socket: UdpSocket,
+    from: SocketAddrV4,
+    to: SocketAddrV4,
+    peer: Mallory,
+    datagram: Option<Vec<u8>>,
+    asked: Instant,
+}
+
+impl Honest {
+    fn new(to: SocketAddrV4, target: wire::Key) -> Self {
+        let socket = UdpSocket::bind("0.0.0.0:0").expect("a socket");
+        socket.connect(to).expect("a route");
+        socket.set_nonblocking(true).expect("a socket");
+        let from = match socket.local_addr().expect("an address") {
+            std::net::SocketAddr::V4(from) => from,
+            std::net::SocketAddr::V6(_) => unreachable!("bound to an IPv4 address"),
+        };
+        Self {
+            socket,
+            from,
+            to,
+            // Nobody the server knows.
+            peer: Mallory::new([78; 32], target),
+            datagram: None,
+            asked: Instant::now(),
+        }
+    }
+
+    /// The message with MAC2, if there was a cookie. A new one (the secret has changed) makes a new
+    /// message; without one it's asked for again now and then.
+    fn datagram(&mut self) -> Option<&[u8]> {
+        let mut buffer = [0; 2048];
+        let mut news = false;
+        while let Ok(n) = self.socket.recv(&mut buffer) {
+            news |= self.peer.take_cookie(&buffer[..n]);
+        }
+        if news {
+            let message = self.peer.initiation();
+            let datagram = sock::udp(self.from.port(), self.to.port(), &message);
+            self.datagram = Some(sock::ipv4(
+                *self.from.ip(),
+                *self.to.ip(),
+                0,
+                0,
+                false,
+                17,
+                &datagram,
+            ));
+        } else if self.datagram.is_none() && self.asked.elapsed() > Duration::from_millis(100) {
+            self.asked = Instant::now();
+            let _ = self.socket.send(&self.peer.initiation());
+        }
+        self.datagram.as_deref()
+    }
+}
+
 /// Answers beats.
 fn serve(args: &Args) {
     let target: Ipv4Addr = args.value("--target");
-    let mac1_key = wire::mac1_key(&public(secret(args, "--target-secret")));
+    let key = public(secret(args, "--target-secret"));
+    let mac1_key = wire::mac1_key(&key);
     let mut rng = Rng::new(args.value("--seed"));
     let mut stock: Vec<Vec<u8>> = (0..STOCK)
         .map(|_| {
@@ -68,9 +150,10 @@ fn serve(args: &Args) {
     sock::prepare(&socket).expect("room for beats");
     socket.set_read_timeout(Some(PATIENCE)).expect("a time-out");
     let (mut at, mut sent, mut beats, mut port) = (0usize, 0u64, 0u64, 0u16);
+    let (mut kind, mut honest) = (Kind::Plain, None);
     let mut buffer = [0; 64];
     while let Ok(n) = socket.recv(&mut buffer) {
-        if n != 6 {
+        if n != 7 {
             continue;
         }
         let count = u32::from_be_bytes([buffer[0], buffer[1], buffer[2], buffer[3]]);
@@ -79,14 +162,26 @@ fn serve(args: &Args) {
             println!("{{\"sent\": {sent}, \"beats\": {beats}}}");
             return;
         }
-        if wanted != port {
-            port = wanted;
+        let Some(&(_, wanted_kind)) = Kind::ALL.get(usize::from(buffer[6])) else {
+            continue;
+        };
+        if (wanted, wanted_kind) != (port, kind) {
+            (port, kind) = (wanted, wanted_kind);
             for datagram in &mut stock {
                 datagram[22..24].copy_from_slice(&port.to_be_bytes());
+                datagram[MAC2].fill(if kind == Kind::Junk { 0x5a } else { 0 });
             }
+            honest =
+                (kind == Kind::Replay).then(|| Honest::new(SocketAddrV4::new(target, port), key));
         }
         beats += 1;
         let mut missing = count as usize;
+        if let Some(datagram) = honest.as_mut().and_then(Honest::datagram) {
+            let copies = vec![datagram.to_vec(); missing];
+            sent += sock::send_many(&raw, &copies, Some(to)) as u64;
+            continue;
+        }
+        // Until there is a cookie: so that there is a reason to send one.
         while missing != 0 {
             let end = (at + missing).min(STOCK);
             sent += sock::send_many(&raw, &stock[at..end], Some(to)) as u64;
@@ -114,6 +209,9 @@ fn beat(args: &Args) {
     let rate: u64 = args.value("--rate");
     let port: u16 = args.value("--port");
     let until = args.text("--until");
+    let wanted = args.text("--kind");
+    let kind = Kind::ALL.iter().position(|(name, _)| *name == wanted);
+    let kind = kind.expect("plain, junk or replay") as u8;
     let start = Instant::now();
     let (mut beats, mut asked, mut refused) = (0u64, 0u64, 0u64);
     loop {
@@ -125,9 +223,10 @@ fn beat(args: &Args) {
         beats += 1;
         let count = beats * rate / 1000 - asked;
         asked += count;
-        let mut message = [0; 6];
+        let mut message = [0; 7];
         message[..4].copy_from_slice(&(count as u32).to_be_bytes());
-        message[4..].copy_from_slice(&port.to_be_bytes());
+        message[4..6].copy_from_slice(&port.to_be_bytes());
+        message[6] = kind;
         refused += u64::from(socket.send(&message).is_err());
     }
     println!(
@@ -139,7 +238,7 @@ fn beat(args: &Args) {
 /// Tells the flooder to go home, more than once: nobody says whether it heard.
 fn over(args: &Args) {
     let socket = beat_socket(args);
-    let mut message = [0; 6];
+    let mut message = [0; 7];
     message[..4].copy_from_slice(&OVER.to_be_bytes());
     for _ in 0..5 {
         let _ = socket.send(&message);

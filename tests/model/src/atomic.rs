@@ -1,66 +1,78 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Atomics as parts of a state: one event happens at a time, so their order means nothing.
 
-use std::hash::{
-    Hash,
-    Hasher, //
+use std::{
+    hash::{
+        Hash,
+        Hasher, //
+    },
+    sync::{
+        Mutex,
+        PoisonError, //
+    }, //
 };
-pub use std::sync::atomic::Ordering;
 
-macro_rules! atomic {
-    ($name:ident, $value:ty) => {
-        /// Twin of the atomic of that name.
-        #[derive(Default, Debug)]
-        pub struct $name(std::sync::atomic::$name);
+/// No ordering with other accesses.
+pub struct Relaxed;
+/// What comes after is ordered behind it.
+pub struct Acquire;
 
-        impl $name {
-            /// Holds `value`.
-            pub const fn new(value: $value) -> Self {
-                Self(std::sync::atomic::$name::new(value))
-            }
-            /// The value.
-            pub fn load(&self, _: Ordering) -> $value {
-                self.0.load(Ordering::Relaxed)
-            }
-            /// Another value.
-            pub fn store(&self, value: $value, _: Ordering) {
-                self.0.store(value, Ordering::Relaxed);
-            }
-        }
+/// Twin of the atomic of that name.
+#[derive(Default, Debug)]
+pub struct HotAtomic<T>(Mutex<T>);
 
-        impl Clone for $name {
-            fn clone(&self) -> Self {
-                Self::new(self.load(Ordering::Relaxed))
-            }
-        }
-        impl PartialEq for $name {
-            fn eq(&self, other: &Self) -> bool {
-                self.load(Ordering::Relaxed) == other.load(Ordering::Relaxed)
-            }
-        }
-        impl Eq for $name {}
-        impl Hash for $name {
-            fn hash<H: Hasher>(&self, state: &mut H) {
-                self.load(Ordering::Relaxed).hash(state);
-            }
-        }
-    };
-}
+/// Here there is no difference.
+pub type Atomic<T> = HotAtomic<T>;
 
-atomic!(AtomicBool, bool);
-atomic!(AtomicU32, u32);
-atomic!(AtomicU64, u64);
+impl<T: Copy> HotAtomic<T> {
+    /// Holds `value`.
+    pub const fn new(value: T) -> Self {
+        Self(Mutex::new(value))
+    }
 
-impl AtomicU32 {
-    /// Adds; returns the value before.
-    pub fn fetch_add(&self, n: u32, _: Ordering) -> u32 {
-        self.0.fetch_add(n, Ordering::Relaxed)
+    fn with<R>(&self, f: impl FnOnce(&mut T) -> R) -> R {
+        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The value.
+    pub fn load<O>(&self, _: O) -> T {
+        self.with(|value| *value)
+    }
+
+    /// Another value.
+    pub fn store<O>(&self, new: T, _: O) {
+        self.with(|value| *value = new);
     }
 }
 
-impl AtomicU64 {
-    /// Adds; returns the value before.
-    pub fn fetch_add(&self, n: u64, _: Ordering) -> u64 {
-        self.0.fetch_add(n, Ordering::Relaxed)
+macro_rules! counts {
+    ($($t:ty)*) => {$(
+        impl HotAtomic<$t> {
+            /// Adds, wrapping around; returns the value before.
+            pub fn fetch_add<O>(&self, n: $t, _: O) -> $t {
+                self.with(|value| std::mem::replace(value, value.wrapping_add(n)))
+            }
+        }
+    )*};
+}
+counts!(u32 u64);
+
+impl<T: Copy> Clone for HotAtomic<T> {
+    fn clone(&self) -> Self {
+        Self::new(self.load(Relaxed))
+    }
+}
+
+impl<T: Copy + PartialEq> PartialEq for HotAtomic<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.load(Relaxed) == other.load(Relaxed)
+    }
+}
+
+impl<T: Copy + Eq> Eq for HotAtomic<T> {}
+
+impl<T: Copy + Hash> Hash for HotAtomic<T> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.load(Relaxed).hash(state);
     }
 }

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The generic netlink family `wireguard_rs`, version 1: what who may configure a device may also
+//! see of it, beyond what the family `wireguard` says.
+//!
+//! The interface is Documentation/netlink/specs/wireguard_rs.yaml; `scripts/lint` holds the numbers
+//! here and the reasons of `drops.rs` against it. Handlers run in process context with the family's
+//! lock held, and take RTNL.
+
+use kernel::{
+    error::code::{
+        EMSGSIZE,
+        ENODEV, //
+    },
+    prelude::*, //
+};
+
+use wgk::{
+    genetlink::{
+        policy,
+        DumpMsg,
+        DumpOp,
+        DumpStatus,
+        GetOp,
+        Info,
+        Message,
+        Op,
+        Permission,
+        Policy, //
+    },
+    netdevice::for_each_device,
+    netns::Net,
+    rcu::RcuArc,
+    rtnl::Rtnl, //
+};
+
+use crate::{
+    device::Device,
+    interface::WireGuard,
+    netlink, //
+};
+
+/// Get one device, or all of the namespace.
+const CMD_DEVICE_GET: u8 = 1;
+
+/// The interface's index, u32.
+const A_DEVICE_IFINDEX: u32 = 1;
+/// The interface's name, string.
+const A_DEVICE_IFNAME: u32 = 2;
+/// What was dropped: a nest with a number for each reason.
+const A_DEVICE_DROPS: u32 = 3;
+
+static DEVICE_POLICY: [Policy; A_DEVICE_IFNAME as usize + 1] = policy::table(&[
+    (A_DEVICE_IFINDEX, Policy::U32),
+    (A_DEVICE_IFNAME, Policy::nul_string(15)),
+]);
+
+/// The family's operations, by command.
+pub(crate) static OPS: [Op; 2] = [Op::get::<GetDevice>(), Op::dump::<DumpDevices>()];
+
+/// Finds the interface that a request names; errors as for the family `wireguard`.
+fn lookup(rtnl: &Rtnl, info: &Info<'_>) -> Result<RcuArc<Device>> {
+    netlink::lookup(rtnl, info, A_DEVICE_IFINDEX, A_DEVICE_IFNAME)
+}
+
+/// Puts all there is about a device. `ENODEV` if its interface is gone, `EMSGSIZE` without room.
+fn put_device(rtnl: &Rtnl, device: &Device, msg: &mut Message<'_>) -> Result {
+    let dev = device.dev.get_rtnl(rtnl).ok_or(ENODEV)?;
+    msg.put_u32(A_DEVICE_IFINDEX, dev.ifindex())?;
+    msg.put_str(A_DEVICE_IFNAME, dev.name().as_bytes())?;
+    let nest = msg.nest_start(A_DEVICE_DROPS)?;
+    for (attr, value) in (1..).zip(device.drops.by_reason()) {
+        msg.put_uint(attr, value)?;
+    }
+    msg.nest_end(nest);
+    Ok(())
+}
+
+/// Answers for the one device that is named.
+pub(crate) struct GetDevice;
+
+impl GetOp for GetDevice {
+    const CMD: u8 = CMD_DEVICE_GET;
+    const PERMISSION: Permission = Permission::NetnsAdmin;
+    const POLICY: &'static [Policy] = &DEVICE_POLICY;
+
+    fn get(info: &Info<'_>, reply: &mut Message<'_>) -> Result {
+        let rtnl = Rtnl::lock();
+        let device = lookup(&rtnl, info)?;
+        put_device(&rtnl, &device, reply)
+    }
+}
+
+/// Dumps the devices of a namespace, a message for each.
+pub(crate) struct DumpDevices;
+
+/// Where a dump goes on: behind this index. What comes and goes meanwhile is in it or not.
+pub(crate) struct Last(u32);
+
+impl DumpOp for DumpDevices {
+    const CMD: u8 = CMD_DEVICE_GET;
+    const PERMISSION: Permission = Permission::NetnsAdmin;
+    const POLICY: &'static [Policy] = &DEVICE_POLICY;
+    type State = Last;
+
+    fn start(info: &Info<'_>) -> Result<Last> {
+        let attrs = info.attrs();
+        // It means all of them, whatever the request may say.
+        if attrs.get(A_DEVICE_IFINDEX).is_some() || attrs.get(A_DEVICE_IFNAME).is_some() {
+            return Err(EINVAL);
+        }
+        Ok(Last(0))
+    }
+
+    fn dump(last: &mut Last, msg: &mut DumpMsg<'_>, info: &Info<'_>) -> Result<DumpStatus> {
+        let rtnl = Rtnl::lock();
+        while let Some((index, device)) = next_device(&rtnl, info.net(), last.0) {
+            // Each message stands for itself: there is no generation that could differ.
+            let put = msg
+                .begin(Self::CMD, 1)
+                .map_err(Error::from)
+                .and_then(|()| put_device(&rtnl, &device, msg));
+            if let Err(e) = put {
+                msg.cancel();
+                // Without a device in it, the next buffer would be no better.
+                return if e == EMSGSIZE && !msg.is_empty() {
+                    Ok(DumpStatus::More)
+                } else {
+                    Err(e)
+                };
+            }
+            msg.end();
+            last.0 = index;
+        }
+        Ok(DumpStatus::Done)
+    }
+}
+
+/// The device with the lowest index above `last` in `net`.
+fn next_device(rtnl: &Rtnl, net: &Net, last: u32) -> Option<(u32, RcuArc<Device>)> {
+    let mut next: Option<(u32, RcuArc<Device>)> = None;
+    for_each_device::<WireGuard>(rtnl, |device| {
+        let Some(dev) = device.dev.get_rtnl(rtnl) else {
+            return;
+        };
+        let index = dev.ifindex();
+        if dev.net(rtnl).id() == net.id()
+            && index > last
+            && next.as_ref().is_none_or(|(lowest, _)| index < *lowest)
+        {
+            next = Some((index, device.clone()));
+        }
+    });
+    next
+}
