@@ -35,7 +35,8 @@ help:
 	@echo '  scenarios      what WireGuard is used for, each a script in tests/scenarios'
 	@echo '  interop        with the C driver, wireguard-go and boringtun; decoded captures'
 	@echo '  kunit          the KUnit suites, in a sanitizer kernel (built on first use: KASAN, lockdep ...)'
-	@echo '  sanitize       kunit, smoke, netns.sh, scenarios, userspace peers, churn under traffic, hostile netlink'
+	@echo '  misuse         what safe code must not get out of crate wgk, tried in that kernel; random calls of it'
+	@echo '  sanitize       these, kunit, smoke, netns.sh, scenarios, userspace peers, churn under traffic, hostile netlink'
 	@echo '                 and packets, keys left in memory, failing allocations, in that kernel; SEED=<n>, FULL=1'
 	@echo 'Measuring'
 	@echo '  bench          the C driver, ours and wireguard-go side by side; BENCH=--quick, BENCH=--keep'
@@ -69,6 +70,9 @@ test:
 lint unit fuzz smoke kselftest scenarios interop kunit sanitize:
 	@scripts/$@
 
+misuse:
+	@scripts/sanitize misuse apifuzz
+
 netlink:
 	@tests/netlink/differential
 
@@ -90,5 +94,5 @@ profile:
 clean:
 	rm -rf build rust-project.json
 
-PHONY := all help module clippy install uninstall doc rust-analyzer demo test lint unit fuzz smoke kselftest netlink clients network scenarios interop kunit sanitize bench flood profile clean
+PHONY := all help module clippy install uninstall doc rust-analyzer demo test lint unit fuzz smoke kselftest netlink clients network scenarios interop kunit misuse sanitize bench flood profile clean
 .PHONY: $(PHONY)

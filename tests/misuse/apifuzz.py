@@ -1,0 +1,101 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""Random sequences of safe calls, while devices and namespaces come and go.
+
+usage (in the guest): tests/misuse/apifuzz.py --seed N --count N --seconds N [--rounds N]
+
+The calls are made by wgk_misuse.ko (fuzz.rs), this is the world around it. Each round is a life of the
+module; it ends when the calls were made, or its share of the time is over, with whatever devices there
+are then. The same seed gives the same calls and the same world, not the same moments.
+"""
+
+import argparse
+import os
+import random
+import re
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import guest  # noqa: E402
+from guest import MODULE, in_namespace, namespace, result, sh, traffic  # noqa: E402
+
+NAMES = "a", "b", "c"
+
+
+def world(rng):
+    """One thing that happens around the module."""
+    name, other = rng.choice(NAMES), rng.choice(NAMES)
+    number = rng.randrange(3)
+    what = rng.randrange(10)
+    if what == 0:
+        if not os.path.exists(f"/run/netns/{name}"):
+            namespace(name)
+    elif what == 1:
+        sh(f"ip netns del {name}", False)
+    elif what in (2, 3):
+        sh(f"ip -n {name} link add mis{number} type misuse && ip -n {name} link set mis{number} up && "
+           f"ip -n {name} addr add 10.9.{number}.1/24 dev mis{number} && "
+           f"ip -n {name} addr add fd09:{number}::1/64 dev mis{number} nodad", False)
+    elif what == 4:
+        sh(f"ip -n {name} link del mis{number}", False)
+    elif what == 5:
+        sh(f"ip -n {name} link set mis{number} netns {other}", False)
+    elif what == 6:
+        sh(f"ip -n {name} link set mis{number} {rng.choice(('up', 'down'))}", False)
+    elif what == 7:
+        # Refused when it is registered: the other namespace has that index already.
+        sh(f"ip -n {name} link add mis9 index 1 netns {other} type misuse", False)
+    elif os.path.exists(f"/run/netns/{name}"):
+        in_namespace(name, lambda: traffic(f"10.9.{number}.2", f"fd09:{number}::2"))
+
+
+def one_round(log, number, seed, calls, seconds):
+    """One life of the module; returns the calls that were made."""
+    rng = random.Random(seed)
+    log.mark(f"fuzz, seed {seed}")
+    if not sh(f"insmod {MODULE} attempt={number} seed={seed} calls={calls}", False):
+        result(False, f"fuzz with seed {seed}", "insmod failed")
+        return 0
+    end = time.monotonic() + seconds
+    happened = 0
+    while time.monotonic() < end and not any("fuzz: done" in line for line in log.read()):
+        world(rng)
+        happened += 1
+    try:
+        gone = sh("rmmod wgk_misuse", False)
+    except RuntimeError:
+        gone = False
+    sh("ip -all netns del", False)
+    line = next((line for line in log.read() if re.search(r"fuzz: seed \d+: ", line)), "")
+    made = re.search(r"seed \d+: (\d+) calls", line)
+    made = int(made[1]) if made else 0
+    result(gone and made > 0, f"fuzz with seed {seed}: {made} calls, {happened} events around it",
+           "rmmod failed" if not gone else "it did not say what it did")
+    print("# " + line, flush=True)
+    return made if gone else 0
+
+
+def main():
+    """All rounds."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--count", type=int, default=1 << 40)
+    parser.add_argument("--least", type=int, default=10000)
+    parser.add_argument("--seconds", type=int, default=60)
+    parser.add_argument("--rounds", type=int, default=3)
+    args = parser.parse_args()
+    guest.depends()
+    log = guest.Log()
+    number = next((number for number, name, _ in guest.attempts(log) if name == "fuzz"), None)
+    made = 0
+    for index in range(args.rounds):
+        made += one_round(log, number, args.seed + index, args.count // args.rounds, args.seconds / args.rounds)
+        if os.path.exists("/sys/module/wgk_misuse"):
+            break
+    result(made >= args.least, f"{made} calls from seed {args.seed} on", f"fewer than {args.least}")
+    return guest.RESULTS[False] != 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

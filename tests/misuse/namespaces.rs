@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Misuses of what belongs to a network namespace: sockets, routes, the namespace itself.
+
+use crate::{
+    attempt::Attempt,
+    device::Device,
+    kept::Kept,
+    report, //
+};
+use core::sync::atomic::Ordering::Relaxed;
+use kernel::prelude::*;
+use wgk::{
+    dst_cache::DstCache,
+    netdevice::RegisteredDevice,
+    netns::{
+        Net,
+        NetRef,
+        PernetHandler,
+        PernetOps,
+        WeakNet, //
+    },
+    rcu::{
+        read_lock,
+        RcuArc, //
+    },
+    skbuff::SkBuff,
+    udp_tunnel::{
+        self,
+        Endpoint,
+        SocketPair, //
+    },
+};
+
+pub(crate) static ATTEMPTS: &[&Attempt] = &[
+    &Attempt {
+        name: "one-cache-two-families",
+        scene: "link",
+        open: |_, this, dev| {
+            Device::open_sockets(this)?;
+            let cache = DstCache::new();
+            for to in [loopback6, loopback4, loopback6, loopback4] {
+                send(this, dev, to, Some(&cache));
+            }
+            Ok(())
+        },
+        receive: |this, packet| {
+            let Ok(packet) = packet.udp_payload() else {
+                return;
+            };
+            let version = match packet.source() {
+                Endpoint::None => return,
+                Endpoint::V4 { .. } => 0,
+                Endpoint::V6 { .. } => 1,
+            };
+            this.received[version].fetch_add(1, Relaxed);
+        },
+        stop: |_, this, _| {
+            let [v4, v6] = [0, 1].map(|version| this.received[version].load(Relaxed));
+            if (v4, v6) == (2, 2) {
+                report!(harmless, "all arrived");
+            } else {
+                report!(broken, "of 2 and 2 arrived {} and {}", v4, v6);
+            }
+        },
+        ..Attempt::NONE
+    },
+    &Attempt {
+        name: "one-cache-two-namespaces",
+        scene: "two-devices",
+        open: |_, this, dev| {
+            Device::open_sockets(this)?;
+            if CACHE.with(|_| ()).is_none() {
+                CACHE.put(DstCache::new());
+            }
+            CACHE.with(|cache| {
+                send(this, dev, loopback4, Some(cache));
+                send(this, dev, loopback6, Some(cache));
+            });
+            Ok(())
+        },
+        receive: |this, _| {
+            this.received[0].fetch_add(1, Relaxed);
+        },
+        stop: |_, this, _| {
+            let arrived = this.received[0].load(Relaxed);
+            if arrived == 2 {
+                report!(harmless, "all arrived");
+            } else {
+                report!(broken, "of 2 arrived {}", arrived);
+            }
+        },
+        unload: || drop(CACHE.take()),
+        ..Attempt::NONE
+    },
+    // Nobody empties the cache: that is up to its namespace.
+    &Attempt {
+        name: "cache-beyond-namespace",
+        scene: "netns",
+        open: |_, this, dev| {
+            Device::open_sockets(this)?;
+            let cache = DstCache::new();
+            send(this, dev, loopback6, Some(&cache));
+            send(this, dev, loopback4, Some(&cache));
+            CACHE.put(cache);
+            report!(harmless, "kept a cache with routes");
+            Ok(())
+        },
+        poke: |_| report!(harmless, "dropped it: {}", CACHE.take().is_some()),
+        unload: || drop(CACHE.take()),
+        ..Attempt::NONE
+    },
+    // Dropped at the last moment; later is for "everything-forgotten".
+    &Attempt {
+        name: "sockets-until-the-end",
+        scene: "netns",
+        keeps_sockets: true,
+        registered: |_, this| {
+            let Some(net) = this.net.get() else {
+                return;
+            };
+            if let Ok(pair) = SocketPair::open(&net, 0, this) {
+                SOCKETS.put(pair);
+                report!(harmless, "kept sockets");
+            }
+        },
+        destroyed: |_| report!(harmless, "the device is gone"),
+        exit: |_, net| {
+            if let Some(pair) = SOCKETS.take() {
+                report!(
+                    harmless,
+                    "port {}, first namespace {}",
+                    pair.port(),
+                    is_first(net)
+                );
+            }
+        },
+        unload: || drop(SOCKETS.take()),
+        ..Attempt::NONE
+    },
+    &Attempt {
+        name: "sockets-of-a-device-elsewhere",
+        scene: "moved",
+        open: |_, this, dev| {
+            if this.net.get().is_some() {
+                Device::open_sockets(this)?;
+            }
+            send(this, dev, loopback4, None);
+            Ok(())
+        },
+        stop: |_, this, dev| send(this, dev, loopback6, None),
+        ..Attempt::NONE
+    },
+    &Attempt {
+        name: "weak-beyond-namespace",
+        scene: "netns",
+        registered: |_, this| WEAK.put(this.net.clone()),
+        poke: |_| match WEAK.with(|weak| weak.get().is_some()) {
+            Some(false) => report!(refused, "no namespace"),
+            Some(true) => report!(broken, "a namespace that is gone"),
+            None => (),
+        },
+        unload: || drop(WEAK.take()),
+        ..Attempt::NONE
+    },
+    &Attempt {
+        name: "weak-in-exit-hook",
+        scene: "netns",
+        registered: |_, this| WEAK.put(this.net.clone()),
+        exit: |_, net| {
+            if WEAK.with(|weak| weak.is(net)) != Some(true) {
+                return;
+            }
+            match (WeakNet::new(net), net.try_get(), net.ns_capable_admin()) {
+                (Err(_), None, false) => report!(refused, "nothing to be had of it"),
+                _ => report!(broken, "it has users"),
+            }
+        },
+        unload: || drop(WEAK.take()),
+        ..Attempt::NONE
+    },
+    &Attempt {
+        name: "namespace-kept",
+        scene: "kept",
+        registered: |_, this| {
+            if let Some(net) = this.net.get() {
+                NET.put(net);
+            }
+        },
+        unload: || {
+            // The hooks are gone, the namespace is not.
+            if let Some(net) = NET.take() {
+                match WeakNet::new(&net) {
+                    Err(_) => report!(refused, "no hooks"),
+                    Ok(_) => report!(broken, "remembered without hooks"),
+                }
+            }
+        },
+        ..Attempt::NONE
+    },
+    &Attempt {
+        name: "hooks-twice",
+        scene: "load",
+        load: |_| {
+            match PernetOps::<Other>::register() {
+                Err(e) => report!(refused, "{:?}", e),
+                Ok(_) => report!(broken, "registered twice"),
+            }
+            Ok(())
+        },
+        ..Attempt::NONE
+    },
+];
+
+static CACHE: Kept<DstCache> = Kept::new();
+static SOCKETS: Kept<SocketPair<Device>> = Kept::new();
+static WEAK: Kept<WeakNet> = Kept::new();
+static NET: Kept<NetRef> = Kept::new();
+
+struct Other;
+
+impl PernetHandler for Other {
+    fn exit_rtnl(_rtnl: &wgk::rtnl::Rtnl, _net: &Net) {}
+}
+
+fn is_first(net: &Net) -> bool {
+    net.id() == Net::init().id()
+}
+
+/// 127.0.0.1.
+pub(crate) fn loopback4(port: u16) -> Endpoint {
+    Endpoint::V4 {
+        addr: [127, 0, 0, 1],
+        port,
+        pad: [0; 8],
+        src: [0; 4],
+        src_ifindex: 0,
+    }
+}
+
+/// ::1.
+pub(crate) fn loopback6(port: u16) -> Endpoint {
+    let mut addr = [0; 16];
+    addr[15] = 1;
+    Endpoint::V6 {
+        addr,
+        port,
+        flowinfo: 0,
+        scope_id: 0,
+        src: [0; 16],
+    }
+}
+
+/// Sends a datagram to the device's own sockets.
+pub(crate) fn send(
+    this: &RcuArc<Device>,
+    dev: &RegisteredDevice,
+    to: fn(u16) -> Endpoint,
+    cache: Option<&DstCache>,
+) {
+    let Ok(skb) = SkBuff::with_payload(b"misuse", 128, GFP_ATOMIC) else {
+        return;
+    };
+    let guard = read_lock();
+    if let Some(pair) = this.sockets.load(&guard) {
+        let sent = udp_tunnel::xmit(pair, skb, &to(pair.port()), dev, 0, 0, cache);
+        report!(harmless, "sent: {:?}", sent.result);
+    } else {
+        report!(refused, "no sockets");
+    }
+}

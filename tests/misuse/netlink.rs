@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Misuses of generic netlink: requests' attributes, and what is put into answers.
+
+use crate::{
+    attempt::Attempt,
+    report,
+    LocalModule, //
+};
+use core::sync::atomic::{
+    AtomicU32,
+    Ordering::Relaxed, //
+};
+use kernel::prelude::*;
+use wgk::genetlink::{
+    policy,
+    DoOp,
+    DumpMsg,
+    DumpOp,
+    DumpStatus,
+    Family,
+    Info,
+    Op,
+    Permission,
+    Policy,
+    Registration, //
+};
+
+pub(crate) static ATTEMPTS: &[&Attempt] = &[&Attempt {
+    name: "netlink",
+    scene: "genl",
+    load: |_| {
+        let registration = FAMILY.register()?;
+        match FAMILY.register() {
+            Err(e) => report!(refused, "a second time: {:?}", e),
+            Ok(_) => report!(broken, "registered twice"),
+        }
+        REGISTRATION.put(registration);
+        Ok(())
+    },
+    unload: || drop(REGISTRATION.take()),
+    ..Attempt::NONE
+}];
+
+static REGISTRATION: crate::kept::Kept<Registration> = crate::kept::Kept::new();
+
+/// What a request may have: nothing is looked at but that a string ends.
+static POLICY: [Policy; 4] = policy::table(&[
+    (1, Policy::max_len(0)),
+    (2, Policy::U64),
+    (3, Policy::nul_string(8)),
+]);
+
+static OPS: [Op; 2] = [Op::act::<Look>(), Op::dump::<Fill>()];
+
+static FAMILY: Family = Family::new(
+    kernel::module::this_module::<LocalModule>(),
+    c"misuse",
+    1,
+    &OPS,
+);
+
+/// Looks at the attributes in all wrong ways.
+struct Look;
+
+impl DoOp for Look {
+    const CMD: u8 = 1;
+    const PERMISSION: Permission = Permission::All;
+    const POLICY: &'static [Policy] = &POLICY;
+
+    fn run(info: &Info<'_>) -> Result {
+        let attrs = info.attrs();
+        let beyond = [4, 0xffff, u32::MAX].map(|ty| attrs.get(ty).is_some());
+        if beyond != [false; 3] {
+            report!(broken, "attributes beyond the policy");
+        }
+        info.extack().set_msg(
+            c"a sentence that is by far too long for what an acknowledgement has room for, and so is cut off",
+        );
+        let Some(attr) = attrs.get(1) else {
+            report!(refused, "no attribute");
+            return Err(EINVAL);
+        };
+        let mut big = [0xff; 300];
+        let copied = attr.copy_to(&mut big);
+        let mut sum = 0u64;
+        for inner in attr.nested() {
+            sum = sum
+                .wrapping_add(inner.u64())
+                .wrapping_add(inner.ty().into());
+            for deeper in inner.nested() {
+                sum = sum.wrapping_add(deeper.u32().into());
+                deeper.wipe();
+            }
+        }
+        let parsed = attr.parse_nested::<3>().map(|parsed| {
+            [0, 1, 2, 3, u32::MAX].map(|ty| parsed.get(ty).map_or(0, |attr| attr.len()))
+        });
+        let strings = (attr.string::<1>(), attr.string::<64>().is_some());
+        let array = attr.array::<7>();
+        attr.wipe();
+        let again = attr.nested().count();
+        report!(
+            harmless,
+            "{} bytes, {} {:?} {:?} {:?} {}",
+            copied,
+            sum,
+            parsed,
+            strings,
+            array,
+            again
+        );
+        Ok(())
+    }
+}
+
+/// Fills messages in all wrong ways, one each time it is called.
+struct Fill;
+
+impl DumpOp for Fill {
+    const CMD: u8 = 2;
+    const PERMISSION: Permission = Permission::All;
+    const POLICY: &'static [Policy] = &POLICY;
+    type State = AtomicU32;
+
+    fn start(_info: &Info<'_>) -> Result<AtomicU32> {
+        Ok(AtomicU32::new(0))
+    }
+
+    fn dump(state: &mut AtomicU32, msg: &mut DumpMsg<'_>, _info: &Info<'_>) -> Result<DumpStatus> {
+        let round = state.fetch_add(1, Relaxed);
+        // Without a message.
+        let _ = (msg.put_u8(1, 1).is_err(), msg.nest_start(1).is_err());
+        msg.end();
+        msg.cancel();
+        msg.begin(1, round + 1)?;
+        match round {
+            0 => {
+                // Of another message, in the wrong order, twice taken back.
+                let first = msg.nest_start(1)?;
+                msg.begin(1, 1)?;
+                let second = msg.nest_start(2)?;
+                msg.nest_end(first);
+                let third = msg.nest_start(3)?;
+                msg.nest_cancel(second);
+                msg.nest_end(third);
+            }
+            1 => {
+                // Until nothing fits.
+                let mut put = 0u32;
+                while msg.put(5, &[0x55; 100]).is_ok() {
+                    put += 1;
+                }
+                let more = (
+                    msg.put(5, &[0; 70_000]).is_err(),
+                    msg.put_str(5, &[b'x'; 300]).is_err(),
+                    msg.put_u64(5, 1, 6).is_err(),
+                );
+                while msg.put_u8(5, 5).is_ok() {
+                    put += 1;
+                }
+                report!(refused, "after {} attributes: {:?}", put, more);
+            }
+            2 => {
+                // A nest that is never ended, and one that is ended after its message was.
+                let open = msg.nest_start(1)?;
+                let _ = msg.nest_start(u32::MAX)?;
+                msg.end();
+                msg.nest_end(open);
+            }
+            3 => {
+                msg.put_u16(u32::MAX, 1)?;
+                msg.put_str(1, b"\0\0")?;
+                msg.cancel();
+                msg.cancel();
+                msg.begin(0xff, u32::MAX)?;
+            }
+            _ => return Ok(DumpStatus::Done),
+        }
+        report!(harmless, "message {}: {} bytes", round, msg.len());
+        Ok(DumpStatus::More)
+    }
+}
