@@ -304,7 +304,6 @@ mod x86 {
 #[kernel::macros::kunit_tests(wgk_atomic)]
 mod tests {
     use super::*;
-    use kernel::prelude::*;
 
     /// Both types do the same, at the ends of the range.
     macro_rules! check {
@@ -325,7 +324,7 @@ mod tests {
     }
 
     /// A neighbour on each side, to see that each access has the size of the type.
-    struct Between<T>(T, HotAtomic<T>, T);
+    struct Between<N, A>(N, A, N);
 
     #[test]
     fn numbers() {

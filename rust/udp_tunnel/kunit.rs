@@ -17,7 +17,7 @@ mod tests {
     impl RcuObject for Sink {}
 
     impl UdpReceiver for Sink {
-        fn receive(_this: &Self, _skb: SkBuff) {}
+        fn receive(_this: &Self, _datagram: Datagram) {}
     }
 
     fn socket(family: L3) -> Result<UdpSocket<Sink>> {

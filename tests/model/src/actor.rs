@@ -331,7 +331,7 @@ impl Actor<'_> {
             match side.checker.mac_state(bytes, &[from], loaded, now) {
                 MacState::Invalid => return self.complain("a MAC is wrong"),
                 MacState::ValidNoCookie if loaded => {
-                    side.load.unproven();
+                    side.load.refused();
                     let (macs, sender): (&Macs, u32) = match kind {
                         Kind::Initiation => {
                             let (m, _) = Initiation::ref_from_prefix(bytes).expect("classified");
