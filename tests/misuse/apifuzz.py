@@ -23,6 +23,13 @@ from guest import MODULE, in_namespace, namespace, result, sh, traffic, without_
 NAMES = "a", "b", "c"
 
 
+def add(name, number):
+    """A device, up if that can be, with addresses."""
+    sh(f"ip -n {name} link add mis{number} type misuse && ip -n {name} link set mis{number} up && "
+       f"ip -n {name} addr add 10.9.{number}.1/24 dev mis{number} && "
+       f"ip -n {name} addr add fd09:{number}::1/64 dev mis{number} nodad", False)
+
+
 def world(rng):
     """One thing that happens around the module."""
     name, other = rng.choice(NAMES), rng.choice(NAMES)
@@ -34,9 +41,7 @@ def world(rng):
     elif what == 1:
         sh(f"ip netns del {name}", False)
     elif what in (2, 3):
-        sh(f"ip -n {name} link add mis{number} type misuse && ip -n {name} link set mis{number} up && "
-           f"ip -n {name} addr add 10.9.{number}.1/24 dev mis{number} && "
-           f"ip -n {name} addr add fd09:{number}::1/64 dev mis{number} nodad", False)
+        add(name, number)
     elif what == 4:
         sh(f"ip -n {name} link del mis{number}", False)
     elif what == 5:
@@ -57,6 +62,9 @@ def one_round(log, number, seed, calls, seconds):
     if not sh(f"insmod {MODULE} attempt={number} seed={seed} calls={calls}", False):
         result(False, f"fuzz with seed {seed}", "insmod failed")
         return 0
+    for name in NAMES:
+        namespace(name)
+        add(name, 0)
     end = time.monotonic() + seconds
     happened = 0
     while time.monotonic() < end and not any("fuzz: done" in line for line in log.read()):
