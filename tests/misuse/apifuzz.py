@@ -18,9 +18,16 @@ import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import guest  # noqa: E402
-from guest import MODULE, in_namespace, namespace, result, sh, traffic  # noqa: E402
+from guest import MODULE, in_namespace, namespace, result, sh, traffic, without_a_name  # noqa: E402
 
 NAMES = "a", "b", "c"
+
+
+def add(name, number):
+    """A device, up if that can be, with addresses."""
+    sh(f"ip -n {name} link add mis{number} type misuse && ip -n {name} link set mis{number} up && "
+       f"ip -n {name} addr add 10.9.{number}.1/24 dev mis{number} && "
+       f"ip -n {name} addr add fd09:{number}::1/64 dev mis{number} nodad", False)
 
 
 def world(rng):
@@ -34,9 +41,7 @@ def world(rng):
     elif what == 1:
         sh(f"ip netns del {name}", False)
     elif what in (2, 3):
-        sh(f"ip -n {name} link add mis{number} type misuse && ip -n {name} link set mis{number} up && "
-           f"ip -n {name} addr add 10.9.{number}.1/24 dev mis{number} && "
-           f"ip -n {name} addr add fd09:{number}::1/64 dev mis{number} nodad", False)
+        add(name, number)
     elif what == 4:
         sh(f"ip -n {name} link del mis{number}", False)
     elif what == 5:
@@ -44,8 +49,8 @@ def world(rng):
     elif what == 6:
         sh(f"ip -n {name} link set mis{number} {rng.choice(('up', 'down'))}", False)
     elif what == 7:
-        # Refused when it is registered: the other namespace has that index already.
-        sh(f"ip -n {name} link add mis9 index 1 netns {other} type misuse", False)
+        if os.path.exists(f"/run/netns/{name}"):
+            in_namespace(name, without_a_name)
     elif os.path.exists(f"/run/netns/{name}"):
         in_namespace(name, lambda: traffic(f"10.9.{number}.2", f"fd09:{number}::2"))
 
@@ -57,6 +62,9 @@ def one_round(log, number, seed, calls, seconds):
     if not sh(f"insmod {MODULE} attempt={number} seed={seed} calls={calls}", False):
         result(False, f"fuzz with seed {seed}", "insmod failed")
         return 0
+    for name in NAMES:
+        namespace(name)
+        add(name, 0)
     end = time.monotonic() + seconds
     happened = 0
     while time.monotonic() < end and not any("fuzz: done" in line for line in log.read()):

@@ -194,7 +194,7 @@ static PERIODS: Pool<GracePeriod> = Pool::new();
 struct Runner;
 
 impl PerCpuWorker for Runner {
-    fn run(_ctx: &Self) {
+    fn run(_ctx: &Self, _cpu: u32) {
         quick(&mut Rng::of(Kind::PerCpu), None);
     }
 }

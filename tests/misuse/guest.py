@@ -145,13 +145,21 @@ def traffic(there4="10.9.0.2", there6="fd09::2"):
             pass
 
 
+KIND = nl.nest(18, nl.attr(1, b"misuse\0"))
+
+
+def without_a_name():
+    """Asks for a device whose name is refused when it is registered, by the netlink that ip would not speak."""
+    with nl.Netlink() as net:
+        net.link(16, "no name", KIND, more=0x600)
+
+
 def without_memory():
     """Asks for a device again and again, each time with another allocation failing."""
     nth = faults.FailNth()
-    kind = nl.nest(18, nl.attr(1, b"misuse\0"))
     with nl.Netlink() as net:
         for number in range(1, 400):
-            error, failed = nth.during(number, lambda: net.link(16, "mis0", kind, more=0x600))
+            error, failed = nth.during(number, lambda: net.link(16, "mis0", KIND, more=0x600))
             if not error:
                 net.link(17, "mis0")
             if not failed:
@@ -261,17 +269,14 @@ class Scenes:
         sh("ip netns del other")
 
     def failed(self):
-        """It cannot be registered: the index is taken, the name is in sysfs, memory is short."""
+        """It cannot be registered: its name is none, or in sysfs already, or memory is short."""
         namespace()
-        namespace("other")
-        sh("ip -n other link add v0 index 77 type veth peer name v1")
-        sh("ip -n mis link add mis0 index 77 netns other type misuse", False)
+        in_namespace("mis", without_a_name)
         # sysfs says so, with a trace: not where a trace is taken for trouble.
         if SURVIVE and sh("modprobe -q bonding", False):
             sh("ip -n mis link add bonding_masters netns 1 type misuse", False)
         if os.path.exists("/proc/thread-self/fail-nth"):
             in_namespace("mis", without_memory)
-        sh("ip netns del other")
         self.gone()
         poke()
 

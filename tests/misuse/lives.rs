@@ -439,7 +439,7 @@ impl Counter {
 }
 
 impl PerCpuWorker for Counter {
-    fn run(this: &Self) {
+    fn run(this: &Self, _cpu: u32) {
         let now = this.now.fetch_add(1, Relaxed) + 1;
         this.most.fetch_max(now, Relaxed);
         fsleep(Delta::from_millis(30));

@@ -9,9 +9,16 @@ use super::{
     CALLS,
     QUEUES, //
 };
-use core::sync::atomic::{
-    AtomicU64,
-    Ordering::Relaxed, //
+use core::{
+    cmp::Ordering::{
+        Equal,
+        Greater,
+        Less, //
+    },
+    sync::atomic::{
+        AtomicU64,
+        Ordering::Relaxed, //
+    },
 };
 use kernel::{
     impl_has_work, new_work,
@@ -220,11 +227,14 @@ pub(super) fn quick(rng: &mut Rng) {
         5 => OBJECTS.put(rng, object.clone()),
         6 => {
             if let Some(other) = OBJECTS.take(rng) {
-                if other.number < object.number {
-                    drop(object.link.swap(Some(other)));
-                } else {
-                    drop(other.link.swap(Some(object)));
-                    return;
+                match other.number.cmp(&object.number) {
+                    Less => drop(object.link.swap(Some(other))),
+                    // The same: linked to itself it would stay for ever.
+                    Equal => (),
+                    Greater => {
+                        drop(other.link.swap(Some(object)));
+                        return;
+                    }
                 }
             }
         }
