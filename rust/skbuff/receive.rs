@@ -399,8 +399,11 @@ mod tests {
     /// The socket that a packet was sent from is not the one that it is received by.
     #[test]
     fn prepared_without_socket() -> Result {
+        /// # Safety
+        ///
+        /// Called by the kernel for a valid packet that it orphans.
         unsafe extern "C" fn destructor(skb: *mut kernel::bindings::sk_buff) {
-            // SAFETY: Called for a packet that is valid.
+            // SAFETY: By the requirement.
             unsafe { (*skb).__bindgen_anon_3.__bindgen_anon_1._skb_refdst = 0 };
         }
         let skb = SkBuff::with_payload(&PACKET, 64, GFP_KERNEL)?;

@@ -130,7 +130,7 @@ impl<F: Function> Notify<Sleep> for Object<F> {
 }
 
 impl<F: Function> PerCpuWorker for Object<F> {
-    fn run(_: &Self) {}
+    fn run(_: &Self, _: u32) {}
 }
 
 impl<F: Function> UdpReceiver for Object<F> {

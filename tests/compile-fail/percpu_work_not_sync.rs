@@ -14,7 +14,7 @@ pub struct Context(core::cell::Cell<u32>);
 pub struct Context(core::sync::atomic::AtomicU32);
 
 impl PerCpuWorker for Context {
-    fn run(ctx: &Self) {
+    fn run(ctx: &Self, _cpu: u32) {
         let _ = &ctx.0;
     }
 }

@@ -19,7 +19,7 @@ use wgk::{
 pub struct Context;
 
 impl PerCpuWorker for Context {
-    fn run(_: &Self) {}
+    fn run(_: &Self, _: u32) {}
 }
 
 /// Makes the items.
