@@ -46,6 +46,7 @@ use wgk::{
         LinkOps,
         NetDevCell,
         NetDevice,
+        RegisteredDevice,
         Setup, //
     },
     netns::{
@@ -78,7 +79,7 @@ use wgk::{
         SchedNode,
         SchedQueue, //
     },
-    skbuff::SkBuff,
+    skbuff::{Datagram, TxPacket},
     timer::Timer,
     udp_tunnel::{
         SocketPair,
@@ -134,7 +135,7 @@ impl<F: Function> PerCpuWorker for Object<F> {
 }
 
 impl<F: Function> UdpReceiver for Object<F> {
-    fn receive(_: &Self, _: SkBuff) {}
+    fn receive(_: &Self, _: Datagram) {}
 }
 
 impl<F: Function> kernel::Module for Object<F> {
@@ -154,11 +155,11 @@ impl<F: Function> Driver for Object<F> {
     fn dev_cell(_: &Self) -> &NetDevCell {
         unreachable!()
     }
-    fn open(_: &Rtnl, _: &RcuArc<Self>, _: &NetDevice) -> Result {
+    fn open(_: &Rtnl, _: &RcuArc<Self>, _: &RegisteredDevice) -> Result {
         Err(EINVAL)
     }
-    fn stop(_: &Rtnl, _: &RcuArc<Self>, _: &NetDevice) {}
-    fn xmit(_: &Self, _: &NetDevice, _: SkBuff) -> Result {
+    fn stop(_: &Rtnl, _: &RcuArc<Self>, _: &RegisteredDevice) {}
+    fn xmit(_: &Self, _: &RegisteredDevice, _: TxPacket<'_>) -> Result {
         Err(EINVAL)
     }
     fn uninit(_: &Rtnl, _: &RcuArc<Self>, _: &NetDevice) {}
