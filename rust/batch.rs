@@ -34,6 +34,7 @@ use crate::{
         Release, //
     },
     bindings,
+    cpu::handover_delay,
     field::Invariant,
     rcu::{
         RcuArc,
@@ -277,6 +278,7 @@ impl<K: RcuObject> CryptRing<K> {
     /// Takes the next batch to work on.
     #[inline]
     pub fn pop(&self) -> Option<CryptJob<K>> {
+        handover_delay();
         // SAFETY: Initialised by the type invariants.
         let head = RawSkb::new(unsafe { bindings::ptr_ring_consume_bh(self.ring.get()) }.cast())?;
         // SAFETY: By the type invariants the packets are ours to use, and the batch is not freed

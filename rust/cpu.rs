@@ -68,6 +68,14 @@ pub fn is_online(cpu: u32) -> bool {
     unsafe { bindings::cpu_is_online(cpu) }
 }
 
+/// How many CPUs work can be put on: those online; without isolated ones, unless there are no
+/// others.
+#[inline]
+pub fn usable() -> u32 {
+    // SAFETY: An FFI call without requirements.
+    unsafe { bindings::cpu_usable() }
+}
+
 /// Whether something else wants this CPU.
 #[inline]
 pub fn need_resched() -> bool {
@@ -80,4 +88,21 @@ pub fn need_resched() -> bool {
 pub fn cond_resched() {
     // SAFETY: An FFI call without requirements other than the context.
     unsafe { bindings::cond_resched() }
+}
+
+/// Marks a place between two steps by which work is handed over. In a module built for it
+/// (`scripts/module --delays`) few of those who pass it wait, for up to 200 µs, so that others, who
+/// don't, come in between more often than they would; else there is nothing here. Any context.
+#[inline(always)]
+pub fn handover_delay() {
+    #[cfg(wgk_delays)]
+    {
+        use kernel::time::{
+            delay::udelay,
+            Delta, //
+        };
+        if crate::random::u32_below(16) == 0 {
+            udelay(Delta::from_micros(crate::random::u32_below(201).into()));
+        }
+    }
 }

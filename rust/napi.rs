@@ -160,6 +160,25 @@ pub struct Napi<C: NapiPoll> {
 impl<C: NapiPoll> Napi<C> {
     /// Adds a NAPI context to `dev`, and enables it. `ENODEV` if the device is on its way out.
     pub fn new(dev: &NetDevice, ctx: Arc<C>, flags: Flags) -> Result<Self> {
+        Self::add(|_| Some(dev), ctx, flags)
+    }
+
+    /// Adds another NAPI context to the same device, and enables it. `ENODEV` as above.
+    pub fn sibling(&self, ctx: Arc<C>, flags: Flags) -> Result<Self> {
+        let base = &self.instance.base;
+        // SAFETY: As long as this one has not ended its device is there, by the type invariants of
+        // `Base`; it does not end while the mutex is held, and `add` does not use the device any
+        // longer. It is one of this crate's, as the first was added by `new`.
+        let dev = || unsafe { NetDevice::from_raw((*base.napi.get()).dev) };
+        Self::add(|_| (!base.ended.get()).then(dev), ctx, flags)
+    }
+
+    /// Adds a context to the device that `dev` returns, if any.
+    fn add<'d>(
+        dev: impl FnOnce(&InNapis) -> Option<&'d NetDevice>,
+        ctx: Arc<C>,
+        flags: Flags,
+    ) -> Result<Self> {
         // What `end_all` and `poll` go by.
         const { assert!(offset_of!(Base, napi) == 0 && offset_of!(Instance<C>, base) == 0) };
         let guest = NapiGuest::new();
@@ -176,16 +195,14 @@ impl<C: NapiPoll> Napi<C> {
             }),
             flags,
         )?;
-        with_napis(|_| {
-            if !dev.napi_gate().0.get() {
-                return Err(ENODEV);
-            }
+        with_napis(|napis| -> Result {
+            let dev = dev(napis).filter(|dev| dev.napi_gate().0.get());
+            let dev = dev.ok_or(ENODEV)?;
             // SAFETY: The device is valid; before it goes, `end_all` is called for it, which finds
             // what is added here. The memory is zeroed, pinned, and lives until a grace period
             // after it was ended. `poll` is made for what it is part of.
             unsafe {
                 bindings::napi_add(dev.as_ptr(), instance.base.napi.get(), Some(poll::<C>));
-                bindings::napi_enable(instance.base.napi.get());
             }
             // INVARIANT: Done just now.
             instance.base.ended.set(false);
@@ -199,13 +216,36 @@ impl<C: NapiPoll> Napi<C> {
         })
     }
 
-    /// Has the context polled soon, unless it has ended. Any context but hardirq; in process
-    /// context, at once.
+    /// Has the context polled soon, unless it has ended; if a poll is under way, once more after
+    /// it. Any context but hardirq; in process context, at once.
     #[inline]
     pub fn schedule(&self) {
         // SAFETY: Was added by the type invariants of `Base`. Once ended it counts as scheduled for
         // ever: nothing happens, and nothing but its own memory is looked at.
         unsafe { bindings::napi_schedule(self.instance.base.napi.get()) }
+    }
+
+    /// What schedules this context, without keeping it.
+    pub fn handle(&self) -> NapiHandle<C> {
+        // INVARIANT: It is that of a `Napi`.
+        NapiHandle(self.instance.clone())
+    }
+}
+
+/// Schedules a [`Napi`], without keeping it: when that has ended, it does nothing.
+///
+/// # Invariants
+///
+/// The instance is, or was, that of a `Napi`.
+pub struct NapiHandle<C: NapiPoll>(RcuArc<Instance<C>>);
+
+impl<C: NapiPoll> NapiHandle<C> {
+    /// As [`Napi::schedule`].
+    #[inline]
+    pub fn schedule(&self) {
+        // SAFETY: Was added, by the type invariants. Once ended it counts as scheduled for ever:
+        // nothing happens, and nothing but its own memory is looked at, which our reference keeps.
+        unsafe { bindings::napi_schedule(self.0.base.napi.get()) }
     }
 }
 
@@ -240,6 +280,13 @@ impl NapiContext<'_> {
         // Where the stack keeps the packet for later, it keeps a reference to that, and a device
         // that has been registered is not freed before it is given back.
         unsafe { bindings::napi_gro_receive(self.napi, packet.into_raw()) }
+    }
+
+    /// Has GRO wait for nothing more to merge: at the end of the poll, all packets that it was given
+    /// are in the stack.
+    pub fn flush(&self) {
+        // SAFETY: Being polled by the type invariants.
+        unsafe { bindings::napi_flush(self.napi) }
     }
 }
 

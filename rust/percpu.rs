@@ -9,6 +9,7 @@
 
 use crate::{
     bindings,
+    cpu::handover_delay,
     field::Invariant,
     module::PerCpuWorkGuest,
     workqueue::WorkQueue, //
@@ -119,11 +120,14 @@ impl<C: PerCpuWorker> PerCpuWork<C> {
     #[inline]
     pub fn enqueue_on(&self, cpu: u32) -> bool {
         let queue = self.queue.as_ptr();
+        handover_delay();
         // INVARIANT: It is the items' queue.
         //
         // SAFETY: By the type invariants the items are allocated and initialised; they stay so
         // until `drop`, which waits for those that are queued. The queue exists as long as they do.
-        unsafe { bindings::percpu_work_queue(self.slots.as_ptr(), cpu, queue.cast()) }
+        let queued = unsafe { bindings::percpu_work_queue(self.slots.as_ptr(), cpu, queue.cast()) };
+        handover_delay();
+        queued
     }
 
     /// # Safety

@@ -77,6 +77,7 @@ use crate::{
     },
     messages::MAX_PEERS_PER_DEVICE,
     noise::Handshake,
+    resources,
     session::Session,
     timers::{
         Action,
@@ -169,6 +170,8 @@ pub(crate) struct Peer {
     pub(crate) keepalive_s: HotAtomic<u32>,
     /// CPU of the transmit work, once chosen.
     pub(crate) tx_cpu: HotAtomic<u32>,
+    /// Number of the NAPI instance that delivers what it sends us.
+    pub(crate) instance: HotAtomic<u32>,
     dead: HotAtomic<bool>,
     prefixes: PrefixList,
 }
@@ -211,6 +214,7 @@ impl Peer {
         if config.peers.len() >= MAX_PEERS_PER_DEVICE {
             return Err(ENOMEM);
         }
+        let instance = resources::join_napis(device, config.peers.len() + 1)?;
         let id = PEER_COUNTER.fetch_add(1, Relaxed) + 1;
         let peer = RcuArc::pin_init(
             try_pin_init!(Self {
@@ -246,6 +250,7 @@ impl Peer {
                 tx_bytes: HotAtomic::new(0),
                 keepalive_s: HotAtomic::new(0),
                 tx_cpu: HotAtomic::new(u32::MAX),
+                instance: HotAtomic::new(instance),
                 dead: HotAtomic::new(false),
                 prefixes: PrefixList::new(),
             }? Error),
@@ -385,6 +390,8 @@ impl Peer {
             self.device.remove_index(&session);
             return false;
         }
+        // There may be more CPUs than when it was chosen.
+        self.tx_cpu.store(u32::MAX, Relaxed);
         let initiator = keys.initiator;
         let id = session.establish(keys, boottime_coarse_ns());
         wgk::object_debug!(
@@ -504,6 +511,7 @@ pub(crate) fn remove(config: &mut Config, peer: &RcuArc<Peer>) {
         .remove_by_peer(&mut config.prefixes, peer);
     unlink(peer);
     config.peers.remove(peer.id);
+    resources::leave_napis(&peer.device, config.peers.len());
 }
 
 /// Removes all peers of `device`, in time linear in their number. Process context, device lock held.
@@ -513,4 +521,5 @@ pub(crate) fn remove_all(device: &Device, config: &mut Config) {
     for peer in peers.iter() {
         unlink(peer);
     }
+    resources::leave_napis(device, 0);
 }

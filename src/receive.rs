@@ -8,6 +8,7 @@ use kernel::{
 };
 
 use wgk::{
+    atomic::HotAtomic,
     batch::{
         Batch,
         CryptJob,
@@ -54,7 +55,10 @@ use crate::{
         Task,
         Worker, //
     },
-    rx_schedule::Finished,
+    rx_schedule::{
+        Finished,
+        Member, //
+    },
     session::Session, //
 };
 
@@ -158,15 +162,17 @@ fn decrypt(mut job: CryptJob<Session>) -> RcuArc<Session> {
     job.finish(failed.is_none())
 }
 
-impl Receiver for Peer {
-    fn number(&self) -> u64 {
-        self.id
+impl Member for Peer {
+    fn instance(&self) -> &HotAtomic<u32> {
+        &self.instance
     }
 
     fn has_ready(&self) -> bool {
         self.rx.has_ready()
     }
+}
 
+impl Receiver for Peer {
     /// In order: segments at the head of the peer's queue that are decrypted.
     fn deliver(this: &RcuArc<Self>, napi: &NapiContext<'_>, budget: usize) -> usize {
         let Some(mut queue) = this.rx.try_consume() else {

@@ -22,7 +22,10 @@ use wgk::{
         PubkeyTable, //
     },
     netdevice::NetDevice,
-    rcu::RcuArc,
+    rcu::{
+        read_lock,
+        RcuArc, //
+    },
     workqueue::{
         WorkQueue,
         WqFlags, //
@@ -30,6 +33,7 @@ use wgk::{
 };
 
 use crate::{
+    device::Device,
     napis::NapiSet,
     peer::{
         Peer,
@@ -92,7 +96,7 @@ impl Resources {
             )?,
             GFP_KERNEL,
         )?;
-        let napis = Arc::new(NapiSet::new(dev)?, GFP_KERNEL)?;
+        let napis = NapiSet::new(dev)?;
         Ok(KBox::new(
             Self {
                 public_keys: KBox::pin_init(PubkeyTable::new(), GFP_KERNEL)?,
@@ -117,8 +121,50 @@ impl Resources {
 /// Has the peer's transmit work look at the head of its queue, in a worker of `crypt_wq`. Any
 /// context.
 pub(crate) fn wake_transmit(crypt_wq: &WorkQueue, peer: &RcuArc<Peer>) {
+    cpu::handover_delay();
     let cpu = cpu::choose_online(&peer.tx_cpu, peer.id);
     crypt_wq.enqueue_on::<_, WORK_TRANSMIT>(cpu, peer.clone());
+}
+
+/// The NAPI instances, to be used without a guard, by whoever holds RTNL or is a worker of handshakes:
+/// the device waits for these before it goes ([`HandshakeWorkers`]). They may be the last to hold the
+/// instances, which ends these; may sleep.
+fn napis(device: &Device) -> Option<Arc<NapiSet<Peer>>> {
+    let guard = read_lock();
+    Some(device.resources.load(&guard)?.napis.clone())
+}
+
+/// The NAPI instance for a peer that is about to be one of `peers`. May sleep; device lock held.
+pub(crate) fn join_napis(device: &Device, peers: usize) -> Result<u32> {
+    let napis = napis(device).ok_or(ENODEV)?;
+    napis.set_peers(peers);
+    napis.keep_up();
+    Ok(napis.assign())
+}
+
+/// Notes that `peers` remain. Device lock held.
+pub(crate) fn leave_napis(device: &Device, peers: usize) {
+    let guard = read_lock();
+    if let Some(resources) = device.resources.load(&guard) {
+        resources.napis.set_peers(peers);
+    }
+}
+
+/// Makes NAPI instances for CPUs that have come. May sleep; for a handshake's worker: whoever is to
+/// send us packets has made a handshake within two minutes.
+pub(crate) fn keep_up_napis(device: &Device) {
+    let lags = {
+        let guard = read_lock();
+        device
+            .resources
+            .load(&guard)
+            .is_some_and(|resources| resources.napis.lags())
+    };
+    if lags {
+        if let Some(napis) = napis(device) {
+            napis.keep_up();
+        }
+    }
 }
 
 impl Drop for Resources {
@@ -128,7 +174,9 @@ impl Drop for Resources {
         // No new work arrives: the data path does not see these queues any more, nor does a worker
         // that is still busy with a handshake. Encryption and decryption first; then, flushed again,
         // the transmit works that those scheduled. The NAPI instances go with the last reference
-        // to them, after their polls have emptied their lists.
+        // to them, after their polls have emptied their lists: that of the decryption, unless a
+        // worker is about to make one more, which then finds that it can't, at the latest when the
+        // device has ended those that there are.
         self.handshake.purge();
         self.crypt_wq.flush();
         self.crypt_wq.flush();

@@ -113,6 +113,7 @@ impl<K: RcuObject> OrderQueue<K> {
         // ORDERING: The release makes the null visible to the next producer; the acquire makes
         // its predecessor's visible to it.
         let before = self.newest.xchg(link, Full);
+        handover_delay();
         // ORDERING: Release: pairs with the acquires in `dequeue`, which then sees the batch.
         // SAFETY: It is not taken out, hence not freed, before there is something behind it.
         unsafe { (*before).next.store(link, Release) };

@@ -70,6 +70,20 @@ unsigned int wg_helper_cpu_choose_online(unsigned int cpu, u64 id)
 	return cpu;
 }
 
+/* How many CPUs wg_helper_cpu_next_online() goes round. */
+unsigned int wg_helper_cpu_usable(void)
+{
+	unsigned int cpu, n = 0;
+
+	if (wg_cpus_isolated()) {
+		rcu_read_lock();
+		for_each_online_cpu(cpu)
+			n += !wg_cpu_isolated(cpu);
+		rcu_read_unlock();
+	}
+	return n ?: num_online_cpus();
+}
+
 bool wg_helper_cpu_is_possible(unsigned int cpu)
 {
 	return cpu < nr_cpu_ids && cpu_possible(cpu);

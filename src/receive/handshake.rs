@@ -36,7 +36,10 @@ use crate::{
     noise,
     peer::Peer,
     queueing::Handler,
-    resources::Resources,
+    resources::{
+        self,
+        Resources, //
+    },
     socket, //
 };
 
@@ -233,6 +236,7 @@ fn handshake(device: &RcuArc<Device>, skb: SkBuff, queued: usize) {
     peer.count_rx(len);
     device.rx_stats_add(len);
     skb.consume();
+    resources::keep_up_napis(device);
 }
 
 /// Authenticates an initiation and finds its peer, whose state it then sets. Process context.

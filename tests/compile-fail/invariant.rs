@@ -39,6 +39,7 @@ use wgk::{
     napi::{
         Napi,
         NapiContext,
+        NapiHandle,
         NapiPoll, //
     },
     netdevice::{
@@ -355,6 +356,15 @@ pub fn napi_to_super(x: Napi<Lower>) -> Napi<Upper> {
 }
 /// The other way.
 pub fn napi_to_sub(x: Napi<Upper>) -> Napi<Lower> {
+    x //^ E0308
+}
+
+/// `NapiHandle`.
+pub fn napi_handle_to_super(x: NapiHandle<Lower>) -> NapiHandle<Upper> {
+    x //^ E0308
+}
+/// The other way.
+pub fn napi_handle_to_sub(x: NapiHandle<Upper>) -> NapiHandle<Lower> {
     x //^ E0308
 }
 

@@ -18,6 +18,7 @@ use wireguard_rs_loom::{
     atomic::{
         Atomic,
         Full,
+        HotAtomic,
         Relaxed, //
     },
     batch::{
@@ -38,13 +39,15 @@ use wireguard_rs_loom::{
     },
     rx_schedule::{
         self,
-        Finished, //
+        Finished,
+        Instances,
+        Member,
+        Turn, //
     },
     sched_list::{
         impl_has_sched_node,
         SchedList,
-        SchedNode,
-        SchedQueue, //
+        SchedNode, //
     },
     skb_list::SkbList,
     skbuff::SkBuff,
@@ -206,32 +209,86 @@ impl RcuObject for Session {}
 struct Peer {
     rx: Box<OrderQueue<Session>>,
     sched: SchedNode,
+    instance: HotAtomic<u32>,
 }
 impl RcuObject for Peer {}
 impl_has_sched_node! { impl HasSchedNode for Peer { self.sched } }
 
-/// A device with one instance, and peers with one session each.
-struct Path {
-    ring: CryptRing<Session>,
+impl Member for Peer {
+    fn instance(&self) -> &HotAtomic<u32> {
+        &self.instance
+    }
+
+    fn has_ready(&self) -> bool {
+        self.rx.has_ready() && !mutated("ready")
+    }
+}
+
+/// An instance.
+struct Place {
     scheduled: SchedList<Peer>,
     /// No lock of loom's: it orders nothing. There is one poll at a time, and this is checked.
-    taken: Mutex<SchedQueue<Peer>>,
+    turn: Mutex<Turn<Peer>>,
     napi: Napi,
+    /// What GRO holds until it is told to let go, in order. For the tests, as is `Path::stack`.
+    gro: Mutex<Vec<u32>>,
+}
+
+/// A device with one instance or more, and peers with one session each, all on the first to begin
+/// with.
+struct Path {
+    ring: CryptRing<Session>,
+    places: Vec<Place>,
     budget: usize,
-    /// Packets that were delivered, in order. For the tests, not for what is tested.
-    order: Mutex<Vec<u32>>,
+    /// Packets that are in the stack, in order. For the tests, not for what is tested.
+    stack: Mutex<Vec<u32>>,
+}
+
+impl Instances<Peer> for Path {
+    fn push(&self, number: u32, peer: RcuArc<Peer>) -> bool {
+        self.place(number).scheduled.push(peer)
+    }
+
+    fn schedule(&self, number: u32) {
+        if !mutated("hand") {
+            self.place(number).napi.schedule();
+        }
+    }
+
+    fn idle_beside(&self, number: u32, _: &mut u32) -> Option<u32> {
+        let other = (number + 1) % self.places.len() as u32;
+        let idle = self.place(other).scheduled.is_empty();
+        (idle && other != number).then_some(other)
+    }
 }
 
 impl Path {
     fn new(state: u32, budget: usize) -> Arc<Self> {
+        Self::with_instances(1, state, budget)
+    }
+
+    fn with_instances(count: usize, state: u32, budget: usize) -> Arc<Self> {
+        let place = |_| Place {
+            scheduled: SchedList::new(),
+            turn: Mutex::new(Turn::new()),
+            napi: Napi::new(state),
+            gro: Mutex::new(vec![]),
+        };
         Arc::new(Self {
             ring: CryptRing::new(4).unwrap(),
-            scheduled: SchedList::new(),
-            taken: Mutex::new(SchedQueue::new()),
-            napi: Napi::new(state),
+            places: (0..count).map(place).collect(),
             budget,
-            order: Mutex::new(vec![]),
+            stack: Mutex::new(vec![]),
         })
+    }
+
+    fn place(&self, number: u32) -> &Place {
+        &self.places[number as usize]
+    }
+
+    /// The first instance.
+    fn napi(&self) -> &Napi {
+        &self.places[0].napi
     }
 
     fn submit(&self, session: &RcuArc<Session>, values: &[u32]) {
@@ -248,15 +305,16 @@ impl Path {
         let mut finished = Finished::new();
         for job in jobs {
             let session = job.finish(true);
-            let listed = self.scheduled.push(session.0.clone());
-            finished.add(listed.then_some(0), |_| self.napi.schedule());
+            let listed = rx_schedule::list(self, session.0.clone());
+            finished.add(listed, |number| self.place(number).napi.schedule());
         }
-        finished.end(|_| self.napi.schedule());
+        finished.end(|number| self.place(number).napi.schedule());
     }
 
     /// The driver's poll function; whether it used up its budget.
-    fn poll(&self) -> bool {
-        let mut taken = self.taken.try_lock().expect("polled twice at once");
+    fn poll(&self, number: usize) -> bool {
+        let place = &self.places[number];
+        let mut turn = place.turn.try_lock().expect("polled twice at once");
         let deliver = |peer: &RcuArc<Peer>, most: usize| {
             let mut queue = peer.rx.try_consume().expect("nobody else consumes");
             let mut count = 0;
@@ -266,31 +324,61 @@ impl Path {
                     Some(Taken::Dead(_)) => panic!("no batch is dead"),
                     Some(Taken::Packet { skb, .. }) => {
                         count += 1;
-                        self.order.lock().unwrap().push(skb.value());
+                        place.gro.lock().unwrap().push(skb.value());
                     }
                 }
             }
             count
         };
-        let has_ready = |peer: &Peer| peer.rx.has_ready() && !mutated("ready");
-        rx_schedule::poll(&self.scheduled, &mut taken, self.budget, deliver, has_ready)
-            == self.budget
+        let flush = || {
+            if !mutated("flush") {
+                self.flush(number);
+            }
+        };
+        let number = number as u32;
+        let budget = self.budget;
+        rx_schedule::poll(
+            self,
+            number,
+            &place.scheduled,
+            &mut turn,
+            budget,
+            deliver,
+            flush,
+        ) == budget
+    }
+
+    /// GRO lets go of what it holds.
+    fn flush(&self, number: usize) {
+        let mut held = self.places[number].gro.lock().unwrap();
+        self.stack.lock().unwrap().append(&mut held);
     }
 
     fn delivered(&self) -> usize {
-        self.order.lock().unwrap().len()
+        let held = |place: &Place| place.gro.lock().unwrap().len();
+        self.stack.lock().unwrap().len() + self.places.iter().map(held).sum::<usize>()
     }
 
-    /// Polls, by whoever it is whose turn it would be; whether somebody was scheduled.
+    /// Polls an instance, by whoever it is whose turn it would be; whether somebody was scheduled.
+    fn turn_of(&self, number: usize) -> bool {
+        let napi = &self.places[number].napi;
+        napi.softirq(|| self.poll(number)) | napi.thread(|| self.poll(number))
+    }
+
+    /// The first instance's.
     fn turn(&self) -> bool {
-        self.napi.softirq(|| self.poll()) | self.napi.thread(|| self.poll())
+        self.turn_of(0)
     }
 
-    /// When all workers have ended: what is scheduled runs. Then all must have been delivered.
+    /// When all workers have ended: what is scheduled runs. Then all must have been delivered; the
+    /// instances that came first let go last, so that only who had to let go before is in order.
     fn settle(&self) -> Vec<u32> {
-        while self.turn() {}
-        assert!(!self.napi.is(SCHED | MISSED | SCHED_THREADED));
-        self.order.lock().unwrap().clone()
+        while (0..self.places.len()).fold(false, |any, number| any | self.turn_of(number)) {}
+        for (number, place) in self.places.iter().enumerate().rev() {
+            assert!(!place.napi.is(SCHED | MISSED | SCHED_THREADED));
+            self.flush(number);
+        }
+        self.stack.lock().unwrap().clone()
     }
 }
 
@@ -298,6 +386,7 @@ fn session() -> RcuArc<Session> {
     let peer = Peer {
         rx: boxed(OrderQueue::new()),
         sched: made(SchedNode::new()),
+        instance: HotAtomic::new(0),
     };
     let peer = RcuArc::new(peer, GFP_KERNEL).unwrap();
     RcuArc::new(Session(peer), GFP_KERNEL).unwrap()
@@ -418,6 +507,52 @@ fn two_peers() {
     early.must_not_be_none("something was delivered at first");
 }
 
+/// A peer moves to the second instance, as a worker finishes what comes behind and both instances
+/// poll. What it had delivered is in the stack before what it delivers there.
+#[test]
+fn a_peer_moves() {
+    let [moving, moved] = [(); 2].map(|()| Times::default());
+    let (before, after) = (moving.clone(), moved.clone());
+    model(2, move || {
+        let path = Path::with_instances(2, 0, 1);
+        let sessions = [session(), session()];
+        path.submit(&sessions[0], &[1]);
+        path.submit(&sessions[0], &[2]);
+        path.submit(&sessions[1], &[3]);
+        path.submit(&sessions[0], &[4]);
+        let [first, second, other, last] = [(); 4].map(|()| path.ring.pop().unwrap());
+        path.work([first]);
+        // Uses the budget up, which makes the next poll look for another instance.
+        assert!(path.turn());
+        path.work([second, other]);
+        let worker = {
+            let path = path.clone();
+            thread::spawn(move || path.work([last]))
+        };
+        let poller = {
+            let path = path.clone();
+            thread::spawn(move || path.turn_of(1))
+        };
+        path.turn();
+        path.turn();
+        if poller.join().unwrap() {
+            after.count();
+        } else {
+            before.count();
+        }
+        worker.join().unwrap();
+        let mut order = path.settle();
+        let peer = &sessions[0].0;
+        assert_eq!(peer.instance.load(Relaxed), 1, "it did not move");
+        let at = |value| order.iter().position(|v| *v == value);
+        assert!(at(1) < at(2) && at(2) < at(4), "{order:?}");
+        order.sort_unstable();
+        assert_eq!(order, [1, 2, 3, 4], "finished and not delivered");
+    });
+    moving.must_not_be_none("the second instance was polled later");
+    moved.must_not_be_none("the second instance polled at once");
+}
+
 /// The administrator switches to a thread and back, as workers finish and polls run.
 #[test]
 fn threaded_is_switched() {
@@ -442,15 +577,15 @@ fn threaded_is_switched() {
             let path = path.clone();
             let (t, s) = (t.clone(), s.clone());
             thread::spawn(move || {
-                if path.napi.softirq(|| path.poll()) {
+                if path.napi().softirq(|| path.poll(0)) {
                     s.count();
                 }
-                if path.napi.thread(|| path.poll()) {
+                if path.napi().thread(|| path.poll(0)) {
                     t.count();
                 }
             })
         };
-        path.napi.set(THREADED);
+        path.napi().set(THREADED);
         worker.join().unwrap();
         poller.join().unwrap();
         assert_eq!(path.settle(), [1, 2], "finished and not delivered");
@@ -479,9 +614,9 @@ fn the_thread_is_stopped() {
         };
         let stopper = {
             let path = path.clone();
-            thread::spawn(move || path.napi.no_thread())
+            thread::spawn(move || path.napi().no_thread())
         };
-        while path.napi.is(THREADED | SCHED_THREADED) {
+        while path.napi().is(THREADED | SCHED_THREADED) {
             path.turn();
             thread::yield_now();
         }
@@ -513,11 +648,11 @@ fn disabled() {
                 }
             })
         };
-        path.napi.disable();
+        path.napi().disable();
         poller.join().unwrap();
-        assert!(!path.napi.listed.xchg(false, Full));
-        let left: Vec<_> = path.taken.lock().unwrap().by_ref().collect();
-        let listed: Vec<_> = path.scheduled.take_all().collect();
+        assert!(!path.napi().listed.xchg(false, Full));
+        let left: Vec<_> = path.places[0].turn.lock().unwrap().drain().collect();
+        let listed: Vec<_> = path.places[0].scheduled.take_all().collect();
         for peer in left.into_iter().chain(listed) {
             let mut queue = peer.rx.try_consume().unwrap();
             while queue.take_segment().is_some() {}
