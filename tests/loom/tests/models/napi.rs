@@ -597,7 +597,7 @@ fn threaded_is_switched() {
 /// The thread is to go, as a worker finishes: it owns the instance until it has completed.
 #[test]
 fn the_thread_is_stopped() {
-    model(2, || {
+    model(1, || {
         let path = Path::new(THREADED, 64);
         let session = session();
         path.submit(&session, &[1]);
