@@ -120,12 +120,13 @@ recorded() { sleep 0.2; tcpdump -r "$TMP/$1-$2.pcap" -n "$3" 2>/dev/null | wc -l
 INITIATION='udp[8] = 1 and udp[4:2] = 156' RESPONSE='udp[8] = 2 and udp[4:2] = 100'
 COOKIE='udp[8] = 3 and udp[4:2] = 72' DATA='udp[8] = 4 and udp[4:2] >= 40' EMPTY='udp[8] = 4 and udp[4:2] = 40'
 
-# only_wireguard HOST DEVICE: data went by in WireGuard messages, and nothing
-# else but what a link needs for itself.
+# only_wireguard HOST DEVICE [FILTER]: data went by in WireGuard messages, and
+# nothing else but what a link needs for itself, and what the filter allows.
 only_wireguard() {
 	local data other filter
 	filter="not arp and not icmp6 and not ip6 proto 0 and not igmp"
 	filter+=" and not ($INITIATION) and not ($RESPONSE) and not ($COOKIE) and not ($DATA)"
+	[[ ! ${3:-} ]] || filter+=" and not ($3)"
 	data=$(recorded "$1" "$2" "$DATA")
 	other=$(recorded "$1" "$2" "$filter")
 	echo "$2 on $1: $data data messages, $other other packets"
