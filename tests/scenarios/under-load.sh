@@ -25,8 +25,9 @@ tunnel server 10.90.0.1/24 listen-port 51820 \
 tunnel alice 10.90.0.2/24 peer "${public[server]}" endpoint 198.51.100.1:51820 allowed-ips 10.90.0.0/24
 tunnel bob 10.90.0.4/24 peer "${public[server]}" endpoint 198.51.100.1:51820 allowed-ips 10.90.0.0/24
 record bob eth0
-# Cookies only, or the capture itself would be the load.
-ip netns exec attacker tcpdump -i eth0 -n -U --immediate-mode -w "$TMP/attacker-eth0.pcap" "$COOKIE" 2>"$TMP/attacker.log" &
+# Cookies only and the first few, or the capture itself would be the load: who
+# reads a file that grows as fast as he reads comes to no end.
+ip netns exec attacker tcpdump -i eth0 -n -U --immediate-mode -c 100 -w "$TMP/attacker-eth0.pcap" "$COOKIE" 2>"$TMP/attacker.log" &
 wait_for 15 grep -q 'listening on' "$TMP/attacker.log"
 
 # 4 Mbit/s of UDP: what a tunnel carries without hurry, so that a change is
@@ -39,7 +40,7 @@ note "$peace bytes, $lost datagrams lost"
 check "without a flood nobody gets cookies" test "$(recorded attacker eth0 "$COOKIE")" -eq 0
 
 note "the flood begins"
-ip netns exec attacker python3 "$SCENARIOS/flood.py" 198.51.100.1 51820 "${public[server]}" 90 --burst 2500 --pause 0.25 >"$TMP/flood.json" &
+ip netns exec attacker python3 "$SCENARIOS/flood.py" 198.51.100.1 51820 "${public[server]}" 140 --burst 2500 --pause 0.25 >"$TMP/flood.json" &
 flood=$!
 cookies() { (($(recorded attacker eth0 "$COOKIE") > 0)); }
 check "cookies go out" wait_for 15 cookies
@@ -64,9 +65,8 @@ check "fewer than he sent" jq -e '.cookies < .sent' "$TMP/flood.json"
 
 note "after the flood"
 sleep 2
-before=$(recorded attacker eth0 "$COOKIE")
-on attacker python3 "$SCENARIOS/flood.py" 198.51.100.1 51820 "${public[server]}" 1 --burst 1 --pause 0.5 >/dev/null
-check "a single initiation gets no cookie any more" test "$(recorded attacker eth0 "$COOKIE")" -eq "$before"
+on attacker python3 "$SCENARIOS/flood.py" 198.51.100.1 51820 "${public[server]}" 1 --burst 1 --pause 0.5 >"$TMP/calm.json"
+check "a few initiations get no cookie any more" jq -e '.sent > 0 and .cookies == 0 and .strange == 0' "$TMP/calm.json"
 check "alice's session is the old one, and works" reaches alice 10.90.0.1
 check "so does bob's" reaches bob 10.90.0.1
 verdict
