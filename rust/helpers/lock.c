@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: GPL-2.0
-#include <linux/rwlock.h>
 #include <linux/spinlock.h>
 
 void wg_helper_spin_lock_bh(spinlock_t *lock)
