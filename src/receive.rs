@@ -115,16 +115,17 @@ fn receive_data(device: &Device, mut packet: UdpPacket) {
     skb.set_ds(ds);
     let mut list = SkbList::new();
     list.push_back(skb);
-    let Some(batch) = Batch::new(list, session.clone(), counter) else {
+    let Some(batch) = Batch::new(list, session, counter) else {
         return;
     };
-    match resources.decrypt.submit(&session.peer.rx, batch) {
+    // `found` will do from here on: the packet has the session's one reference of its own.
+    match resources.decrypt.submit(&found.peer.rx, batch) {
         Ok(()) => (),
         Err(SubmitError::Full(batch)) => device.drops.add(Reason::RxQueue, batch.len()),
         Err(SubmitError::RingFull) => {
             // It keeps its place in the peer's queue, marked dead.
             device.drops.add(Reason::RxQueue, 1);
-            resources.napis.wake(session.peer.clone());
+            resources.napis.wake(found.peer.clone());
         }
     }
 }
