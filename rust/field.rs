@@ -77,7 +77,7 @@ pub unsafe trait HasField<F>: Sized {
 macro_rules! impl_has_field {
     ($(impl HasField<$field_type:ty> for $self:ty { self.$field:ident })*) => {$(
         // SAFETY: `offset_of!` finds the field in `Self` itself, never through `Deref`; the raw
-        // pointers, which are invariant, are of one type only if the field's is `$field_type`; the constant's
+        // pointers, which are invariant, are of one type only if the field's is `$field_type`; an
         // assertion refuses a packed type that would misalign the field. It is initialised in
         // every value, for a union is refused: reading its field is not safe.
         unsafe impl $crate::field::HasField<$field_type> for $self {
@@ -89,19 +89,27 @@ macro_rules! impl_has_field {
                     // SAFETY: Only a place is computed, and by a function that is never called.
                     |this| unsafe { &raw mut (*this).$field },
                 );
-                let offset = ::core::mem::offset_of!($self, $field);
-                assert!(
-                    offset % ::core::mem::align_of::<$field_type>() == 0
-                        && ::core::mem::align_of::<$self>()
-                            >= ::core::mem::align_of::<$field_type>(),
-                    "the field is misaligned"
-                );
+                let offset = $crate::field::mem::offset_of!($self, $field);
+                $crate::field::assert_aligned::<$self, $field_type>(offset);
                 offset
             };
         }
     )*};
 }
 pub use impl_has_field;
+
+/// Helper of [`impl_has_field!`]: `::core` and `assert!` are what the caller's crate has by these names.
+#[doc(hidden)]
+pub use core::mem;
+
+/// Helper of [`impl_has_field!`].
+#[doc(hidden)]
+pub const fn assert_aligned<T, F>(offset: usize) {
+    assert!(
+        offset % align_of::<F>() == 0 && align_of::<T>() >= align_of::<F>(),
+        "the field is misaligned"
+    );
+}
 
 /// Helper of [`impl_has_field!`].
 #[doc(hidden)]

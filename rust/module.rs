@@ -249,6 +249,10 @@ static GUARDED: Address = Address {
     _at: &raw const __wgk_guarded_module,
 };
 
+/// For [`module!`](crate::module): `::kernel` is what the caller's crate has by that name.
+#[doc(hidden)]
+pub use ::kernel;
+
 /// Declares a module, in the crate's root, as the `kernel` crate's macro of this name does, with the
 /// same fields; but its code stays until nothing can call it any more, see [`module`](mod@crate::module).
 ///
@@ -261,13 +265,18 @@ macro_rules! module {
             _state: $crate::module::Guarded<$state>,
         }
 
-        impl ::kernel::Module for GuardedModule {
-            fn init(module: &'static ::kernel::ThisModule) -> ::kernel::error::Result<Self> {
+        impl $crate::module::kernel::Module for GuardedModule {
+            fn init(
+                module: &'static $crate::module::kernel::ThisModule,
+            ) -> $crate::module::kernel::error::Result<Self> {
                 Ok(Self {
                     _state: $crate::module::Guarded::init(module)?,
                 })
             }
         }
+
+        // In the root, lest the code below be that of something else of this name.
+        const _: fn(GuardedModule) -> crate::LocalModule = |module| module;
 
         #[doc(hidden)]
         mod __wgk_guarded_module {
@@ -275,6 +284,6 @@ macro_rules! module {
             static __wgk_guarded_module: u8 = 0;
         }
 
-        ::kernel::prelude::module! { type: GuardedModule, $($info)* }
+        $crate::module::kernel::prelude::module! { type: GuardedModule, $($info)* }
     };
 }
