@@ -47,6 +47,7 @@ use wgk::{
     },
     sched_list::SchedNode,
     skb_list::SkbList,
+    slab::SlabCache,
     time::{
         boottime_coarse_ns,
         mono_coarse_ns,
@@ -87,6 +88,14 @@ use crate::{
 
 /// Numbers peers for the lifecycle lines and for the order of dumps, across all devices.
 static PEER_COUNTER: Atomic<u64> = Atomic::new(0);
+
+/// Memory of peers: there may be a million, and `kmalloc()` would round each up to 1024 bytes.
+static CACHE: SlabCache<Peer> = SlabCache::new(c"wireguard_rs_peer");
+
+/// Makes peers possible. For the module's init; sleeps.
+pub(crate) fn create_cache() -> Result {
+    CACHE.create()
+}
 
 /// Work item: send a handshake initiation.
 pub(crate) const WORK_HANDSHAKE: u64 = 0;
@@ -216,7 +225,8 @@ impl Peer {
         }
         let instance = resources::join_napis(device, config.peers.len() + 1)?;
         let id = PEER_COUNTER.fetch_add(1, Relaxed) + 1;
-        let peer = RcuArc::pin_init(
+        let peer = RcuArc::pin_init_in(
+            &CACHE,
             try_pin_init!(Self {
                 id,
                 device: device.clone(),
@@ -254,7 +264,6 @@ impl Peer {
                 dead: HotAtomic::new(false),
                 prefixes: PrefixList::new(),
             }? Error),
-            GFP_KERNEL,
         )?;
         // Said now, as the destruction of one that could not be added will be said, too.
         wgk::object_debug!("{}: Peer {} created\n", device.name(), id);
