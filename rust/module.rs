@@ -34,7 +34,8 @@ use crate::{
     },
     bindings,
     field::Invariant,
-    rcu, //
+    rcu,
+    slab, //
 };
 use core::{marker::PhantomData, mem::ManuallyDrop};
 use kernel::{
@@ -206,6 +207,16 @@ fn wait_until_unused(own: usize) {
     }
 }
 
+/// The end of the module: nobody but the caller runs its code when this returns, and what only
+/// memory was for is gone.
+///
+/// As [`wait_until_unused`].
+fn end(own: usize) {
+    wait_until_unused(own);
+    // SAFETY: Nobody is in the module's code, or can call it, but the caller; who returns.
+    unsafe { slab::destroy_all() };
+}
+
 /// What [`module!`](crate::module) makes of a module's state: dropping it waits, as making it does
 /// if that fails.
 #[doc(hidden)]
@@ -217,7 +228,7 @@ impl<M: kernel::Module> Guarded<M> {
         M::init(module)
             .map(|state| Self(ManuallyDrop::new(state), PhantomData))
             // A module that is being loaded is referenced by who does it.
-            .inspect_err(|_| wait_until_unused(1))
+            .inspect_err(|_| end(1))
     }
 }
 
@@ -225,7 +236,7 @@ impl<M> Drop for Guarded<M> {
     fn drop(&mut self) {
         // SAFETY: Not used any more.
         unsafe { ManuallyDrop::drop(&mut self.0) };
-        wait_until_unused(0);
+        end(0);
     }
 }
 

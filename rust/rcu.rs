@@ -38,11 +38,16 @@ use crate::{
     },
     bindings,
     field::Invariant,
-    rcu_barrier, //
+    rcu_barrier,
+    slab::SlabCache, //
 };
 use core::{
+    alloc::Layout,
     marker::PhantomData,
-    mem::ManuallyDrop,
+    mem::{
+        ManuallyDrop,
+        MaybeUninit, //
+    },
     ops::Deref,
     ptr::NonNull, //
 };
@@ -243,6 +248,29 @@ impl<T: RcuObject> RcuArc<T> {
             }? Error),
             flags,
         )?;
+        // SAFETY: The box is not moved out of; what the pointer points to stays pinned.
+        let inner = unsafe { Pin::into_inner_unchecked(inner) };
+        Ok(Self::from_box(inner))
+    }
+
+    /// The memory of an object: what a [`SlabCache`] gives.
+    pub(crate) const LAYOUT: Layout = Layout::new::<Inner<T>>();
+
+    /// As [`pin_init`](Self::pin_init), with memory of a cache, which was
+    /// [created](SlabCache::create). May sleep.
+    pub fn pin_init_in<E>(cache: &'static SlabCache<T>, init: impl PinInit<T, E>) -> Result<Self>
+    where
+        Error: From<E>,
+    {
+        let memory = cache.alloc()?.cast::<MaybeUninit<Inner<T>>>();
+        // SAFETY: Memory of this layout, which is ours. The box frees it by `kfree()`, which takes
+        // back what is from a cache as well.
+        let memory = unsafe { KBox::from_raw(memory.as_ptr()) };
+        let inner = memory.write_pin_init(try_pin_init!(Inner {
+            rcu: Opaque::uninit(),
+            refcount: Count::one(),
+            value <- init,
+        }? Error))?;
         // SAFETY: The box is not moved out of; what the pointer points to stays pinned.
         let inner = unsafe { Pin::into_inner_unchecked(inner) };
         Ok(Self::from_box(inner))

@@ -59,6 +59,7 @@ pub mod sched_list;
 pub mod siphash;
 pub mod skb_list;
 pub mod skbuff;
+pub mod slab;
 pub mod time;
 pub mod timer;
 pub mod uapi;

@@ -94,6 +94,7 @@ struct Module {
 
 impl kernel::Module for Module {
     fn init(module: &'static ThisModule) -> Result<Self> {
+        peer::create_cache()?;
         let pm = Notifier::register(WireGuard)?;
         let vm_fork = Notifier::register(WireGuard)?;
         let pernet = PernetOps::register()?;

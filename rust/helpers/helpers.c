@@ -19,6 +19,7 @@
 #include "rtnl.c"
 #include "siphash.c"
 #include "skbuff.c"
+#include "slab.c"
 #include "time.c"
 #include "timer.c"
 #include "udp_tunnel.c"

@@ -36,6 +36,8 @@ class Plan:
         self.prefixes = {'c': table, 'ours': table, 'go': table[:3]}
         # Peers in all, those added first, those removed
         self.manage = (1100, 1000, 500) if quick else (11000, 10000, 1000)
+        # Peers, and those of them that get a session
+        self.million = (100000, 1000) if quick else (1000000, 1000)
 
     def parts(self):
         """(name, function, drivers, repetitions); the C driver last where leaving costs it minutes."""
@@ -50,6 +52,8 @@ class Plan:
             yield 'lookup', rows_scale.lookup, three, 1
             yield 'receive', rows_scale.receive, ('ours', 'go', 'c'), 1
         yield 'manage', rows_scale.manage, ('ours', 'go', 'c'), 1
+        # The others have a thread, or some goroutines, for each peer, and end long before.
+        yield 'million', rows_scale.million, ('ours',), 1
 
 
 def main():

@@ -4,7 +4,8 @@
 
 usage (in the guest, instruction clock): tests/bench/profile.py WORKLOAD...
 
-WORKLOAD is tcp (one stream), udp (64 B packets), handshakes (of many peers with one) or prefixes (100,000 added).
+WORKLOAD is tcp (one stream), udp (64 B packets), handshakes (of many peers with one), prefixes (100,000 added), peers
+(10,000 added) or deletion (of an interface with as many).
 """
 
 import contextlib
@@ -46,11 +47,33 @@ def prefixes(driver):
     return lambda: driver.send(left, 'wg1', messages), contextlib.nullcontext()
 
 
+def peers(driver, count=10000):
+    """An interface, and what adds so many peers to it."""
+    ns = driver.ns('right')
+    driver.interface(ns, 'wgr', lab.PRIVATE['right'], 51820, None)
+    messages = driver.peers_messages('wgr', rows_scale.many_keys(count, 0), 'add')
+    return ns, lambda: driver.send(ns, 'wgr', messages)
+
+
+def addition(driver):
+    """Peers, from messages made beforehand."""
+    return peers(driver)[1], contextlib.nullcontext()
+
+
+def deletion(driver):
+    """Peers that go with their interface."""
+    ns, add = peers(driver)
+    add()
+    return lambda: rows_scale.deletion(driver, ns), contextlib.nullcontext()
+
+
 WORK = {
     'tcp': traffic(lambda ns: rows_traffic.tcp(ns, '192.168.77.2', seconds=SECONDS)),
     'udp': traffic(lambda ns: rows_traffic.udp(ns, '192.168.77.2', 64, seconds=SECONDS)[0]),
     'handshakes': handshakes,
     'prefixes': prefixes,
+    'peers': addition,
+    'deletion': deletion,
 }
 
 

@@ -100,20 +100,60 @@ def manage(driver, plan, row):
     # Back to the full number.
     driver.send(right, 'wgr', messages[first:])
     driver.send(right, 'wgr', messages[:removed // lab.CHUNK + 1])
-    size = []
+    row(f'dump {total:,} peers', 's', lambda: whole_dump(driver, right, total))
+    row(f'delete the interface with {total:,} peers', 's', lambda: deletion(driver, right))
 
-    def dump():
-        size[:], seconds = [driver.dump(right, 'wgr')[0]], driver.dump(right, 'wgr')[1]
-        if size[0] < total * 32:
-            raise lab.Failed(f'the dump has only {size[0]} bytes')
-        return seconds
-    row(f'dump {total:,} peers', 's', dump)
 
-    def delete():
-        start = lab.time.monotonic()
-        driver.remove('wgr', right)
-        return lab.time.monotonic() - start
-    row(f'delete the interface with {total:,} peers', 's', delete)
+def many_keys(count, real):
+    """Public keys of so many peers. The first `real` ones are of wgrs-load's peers; nobody has the private keys of
+    the others, which a driver does not ask for."""
+    data = random.Random(count).randbytes(32 * (count - real))
+    return keys(real) + [data[at:at + 32] for at in range(0, len(data), 32)]
+
+
+def million(driver, plan, row):
+    """As many peers as an interface takes, but for some: each step of their life, and what they weigh."""
+    total, sessions = plan.million
+    _, right = server(driver)
+    all_keys = many_keys(total, sessions)
+    messages = driver.peers_messages('wgr', all_keys, 'add')
+    free = lab.mem_free()
+    row(f'add {total:,} peers', 's', lambda: driver.send(right, 'wgr', messages))
+    row(f'memory of an idle peer, of {total:,}', 'B', lambda: (free - lab.mem_free()) / total)
+    del messages
+    row(f'dump {total:,} peers', 's', lambda: whole_dump(driver, right, total))
+    swarm = Swarm(right, 0, sessions, plan.packets, plan.rounds)
+    row(f'{sessions:,} handshakes, of {total:,} peers', 's', lambda: swarm.setup / 1e9)
+    for ns in swarm.rounds():
+        row(f'receive, one of {total:,} peers', 'ns/packet', lambda v=ns / plan.packets: v)
+    # One without a session, and one with.
+    for n, what in ((total // 2, 'an idle one'), (sessions // 2, 'one with a session')):
+        message = driver.peers_messages('wgr', all_keys[n:n + 1], 'remove')
+        row(f'remove {what}, of {total:,} peers', 's', lambda m=message: driver.send(right, 'wgr', m))
+    row(f'delete the interface with {total:,} peers', 's', lambda: deletion(driver, right))
+    # RCU frees them, after this.
+    row(f'memory left of each of {total:,} peers', 'B', lambda: gone(free, total))
+
+
+def gone(free, total):
+    """Bytes less than there were, for each of the peers that went; some of it is the guest's own, made meanwhile."""
+    lab.wait_for('memory of peers comes back', lambda: free - lab.mem_free() < 64 * total, 120)
+    return max(0, free - lab.mem_free()) / total
+
+
+def whole_dump(driver, ns, peers):
+    """Seconds that a dump takes; it has to have each peer's key, at least."""
+    size, seconds = driver.dump(ns, 'wgr')
+    if size < peers * 32:
+        raise lab.Failed(f'the dump has only {size} bytes')
+    return seconds
+
+
+def deletion(driver, ns):
+    """Seconds until the interface is gone. Nearly all of it with RTNL held."""
+    start = lab.time.monotonic()
+    driver.remove('wgr', ns)
+    return lab.time.monotonic() - start
 
 
 def prefixes(count):
