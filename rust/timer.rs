@@ -131,8 +131,8 @@ where
     /// at once, that is, with the next tick, if that has passed.
     ///
     /// Never early by that clock, but later by up to an eighth of the time, which is how C's
-    /// timers save work. If it is armed already, this changes when it expires. After
-    /// [`shutdown`](Self::shutdown) nothing happens. Any context but NMI.
+    /// timers save work. If it is armed already, this changes when it expires. Any context but
+    /// NMI.
     #[inline]
     pub fn arm(owner: &RcuArc<T>, at_mono_ns: u64) {
         // INVARIANT: This is the field of an object in an `RcuArc`.
@@ -166,13 +166,6 @@ impl<T, const ID: u64> Timer<T, ID> {
         self.timer.get()
     }
 
-    /// Whether the timer is armed. Only a hint if others arm or disarm it.
-    #[inline]
-    pub fn is_pending(&self) -> bool {
-        // SAFETY: The timer is initialised, by the type invariants.
-        unsafe { bindings::timer_pending(self.as_ptr().cast()) }
-    }
-
     /// Disarms the timer; returns whether it was armed. Its callback may be running, or about to.
     /// Any context but NMI.
     #[inline]
@@ -180,38 +173,14 @@ impl<T, const ID: u64> Timer<T, ID> {
         // SAFETY: The timer is initialised, by the type invariants.
         unsafe { kernel::bindings::timer_delete(self.as_ptr()) != 0 }
     }
-
-    /// Disarms the timer and waits until its callback is not running; returns whether it was
-    /// armed. The callback, or others, may arm it again.
-    ///
-    /// Not in hardirq, not from the callback, and not while holding locks that the callback takes.
-    #[inline]
-    pub fn disarm_sync(&self) -> bool {
-        // SAFETY: The timer is initialised, by the type invariants.
-        unsafe { kernel::bindings::timer_delete_sync(self.as_ptr()) != 0 }
-    }
-
-    /// Disarms the timer for good: arming it has no effect any more. Its callback may be running.
-    /// Any context but NMI.
-    #[inline]
-    pub fn shutdown(&self) {
-        // SAFETY: The timer is initialised, by the type invariants.
-        unsafe { kernel::bindings::timer_shutdown(self.as_ptr()) };
-    }
-
-    /// As [`shutdown`](Self::shutdown), then waits until the callback is not running, under the
-    /// conditions of [`disarm_sync`](Self::disarm_sync).
-    #[inline]
-    pub fn shutdown_sync(&self) {
-        // SAFETY: The timer is initialised, by the type invariants.
-        unsafe { kernel::bindings::timer_shutdown_sync(self.as_ptr()) };
-    }
 }
 
 #[pinned_drop]
 impl<T, const ID: u64> PinnedDrop for Timer<T, ID> {
     fn drop(self: Pin<&mut Self>) {
-        self.shutdown_sync();
+        // SAFETY: The timer is initialised, by the type invariants. Not in hardirq, and not from its
+        // callback, which runs in softirq, as said above; and no locks are held.
+        unsafe { kernel::bindings::timer_shutdown_sync(self.as_ptr()) };
     }
 }
 
@@ -289,10 +258,7 @@ mod tests {
         assert_eq!(t.fired.load(Relaxed), 5);
         assert_eq!(t.early.load(Relaxed), 0);
         t.arm(u64::MAX);
-        assert!(t.timer.is_pending() && t.timer.disarm() && !t.timer.disarm_sync());
-        t.timer.shutdown();
-        t.arm(0);
-        assert!(!t.timer.is_pending());
+        assert!(t.timer.disarm() && !t.timer.disarm());
         Ok(())
     }
 

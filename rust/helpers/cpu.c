@@ -89,24 +89,9 @@ bool wg_helper_cpu_is_possible(unsigned int cpu)
 	return cpu < nr_cpu_ids && cpu_possible(cpu);
 }
 
-bool wg_helper_cpu_is_online(unsigned int cpu)
-{
-	return cpu < nr_cpu_ids && cpu_online(cpu);
-}
-
 unsigned int wg_helper_cpu_ids(void)
 {
 	return nr_cpu_ids;
-}
-
-unsigned int wg_helper_cpu_current(void)
-{
-	return raw_smp_processor_id();
-}
-
-bool wg_helper_need_resched(void)
-{
-	return need_resched();
 }
 
 void wg_helper_cond_resched(void)

@@ -118,8 +118,3 @@ void wg_helper_rhashtable_free_and_destroy(struct rhashtable *table,
 {
 	rhashtable_free_and_destroy(table, free_fn, arg);
 }
-
-unsigned int wg_helper_rhashtable_nelems(struct rhashtable *table)
-{
-	return atomic_read(&table->nelems);
-}

@@ -5,11 +5,6 @@
 #include <linux/netdevice.h>
 #include <net/addrconf.h>
 
-bool wg_helper_netif_running(const struct net_device *dev)
-{
-	return netif_running(dev);
-}
-
 struct net *wg_helper_dev_net(const struct net_device *dev)
 {
 	return dev_net(dev);
@@ -52,19 +47,6 @@ void wg_helper_netdev_rx_add(struct net_device *dev, u64 packets, u64 bytes)
 	u64_stats_update_begin(&stats->syncp);
 	u64_stats_add(&stats->rx_packets, packets);
 	u64_stats_add(&stats->rx_bytes, bytes);
-	u64_stats_update_end(&stats->syncp);
-	local_bh_enable();
-}
-
-void wg_helper_netdev_tx_add(struct net_device *dev, u64 packets, u64 bytes)
-{
-	struct pcpu_sw_netstats *stats;
-
-	local_bh_disable();
-	stats = this_cpu_ptr(dev->tstats);
-	u64_stats_update_begin(&stats->syncp);
-	u64_stats_add(&stats->tx_packets, packets);
-	u64_stats_add(&stats->tx_bytes, bytes);
 	u64_stats_update_end(&stats->syncp);
 	local_bh_enable();
 }

@@ -16,8 +16,3 @@ void wg_helper_timer_arm_mono(struct timer_list *timer, u64 at_ns)
 			      MAX_JIFFY_OFFSET);
 	mod_timer(timer, jiffies + (unsigned long)ticks);
 }
-
-bool wg_helper_timer_pending(const struct timer_list *timer)
-{
-	return timer_pending(timer);
-}
