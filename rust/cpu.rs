@@ -15,6 +15,7 @@ use crate::atomic::{
     Relaxed, //
 };
 use crate::bindings;
+
 /// The online CPU after the one that `last` holds, round robin; -1 to begin with the first.
 ///
 /// Several callers at once may get the same one.
@@ -53,6 +54,12 @@ pub fn count() -> u32 {
 pub fn usable() -> u32 {
     // SAFETY: An FFI call without requirements.
     unsafe { bindings::cpu_usable() }
+}
+
+/// The numbers of all CPUs that there are or can ever be.
+pub(crate) fn possible() -> impl Iterator<Item = u32> {
+    // SAFETY: An FFI call without requirements.
+    (0..count()).filter(|&cpu| unsafe { bindings::cpu_is_possible(cpu) })
 }
 
 /// Lets something else run if it wants to. Process context, without spinlocks or RCU guards held.

@@ -24,7 +24,6 @@
 //! Safety review: `Documentation/safety.md#timerrs`.
 
 use crate::{
-    bindings,
     field::{
         HasField,
         Invariant, //
@@ -34,6 +33,7 @@ use crate::{
         RcuArc,
         RcuObject, //
     },
+    time::mono_coarse_ns, //
 };
 use core::{
     marker::PhantomData,
@@ -80,6 +80,26 @@ pub trait TimerCallback<const ID: u64 = 0>: RcuObject {
     fn fired(this: RcuArc<Self>)
     where
         Self: Sized;
+}
+
+/// A tick that does not come before `at_mono_ns`: the current jiffy is partly over, so it does not
+/// count, and the rest is rounded up.
+#[inline]
+fn jiffies_at(at_mono_ns: u64) -> c_ulong {
+    /// As in `include/linux/jiffies.h`: what is further away would count as past.
+    const MAX_JIFFY_OFFSET: u64 = (c_long::MAX as u64 >> 1) - 1;
+
+    let ticks = match at_mono_ns.saturating_sub(mono_coarse_ns()) {
+        0 => 0,
+        ns => {
+            // SAFETY: An FFI call without requirements.
+            let ticks = unsafe { kernel::bindings::nsecs_to_jiffies64(ns) };
+            ticks.saturating_add(2).min(MAX_JIFFY_OFFSET)
+        }
+    };
+    // SAFETY: A word that is there for ever, and changed as a whole; volatile, as it is in C.
+    let now = unsafe { (&raw const kernel::bindings::jiffies).read_volatile() };
+    now.wrapping_add(ticks as c_ulong)
 }
 
 /// A timer in a `T`.
@@ -141,7 +161,7 @@ where
         let timer = unsafe { T::field_of(RcuArc::as_raw(owner)) };
         // SAFETY: The timer is initialised, and the object around it alive and pinned. It stays
         // allocated until the timer is shut down, by the `Drop` of the field.
-        unsafe { bindings::timer_arm_mono(timer.as_ptr().cast(), at_mono_ns) }
+        unsafe { kernel::bindings::mod_timer(timer.as_ptr().cast(), jiffies_at(at_mono_ns)) };
     }
 
     /// # Safety
@@ -193,8 +213,7 @@ mod tests {
             Atomic,
             Relaxed, //
         },
-        rcu,
-        time::mono_coarse_ns, //
+        rcu, //
     };
     use kernel::time::{
         delay::fsleep,

@@ -145,7 +145,7 @@ impl Message<'_> {
 
     fn trim(&mut self, len: usize) {
         // SAFETY: Only ever shortens a linear buffer.
-        unsafe { crate::bindings::nlmsg_trim(self.skb, len as u32) };
+        unsafe { kernel::bindings::skb_trim(self.skb, len as u32) };
     }
 
     /// Appends an attribute.

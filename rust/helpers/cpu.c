@@ -5,6 +5,12 @@
 #include <linux/sched/isolation.h>
 #include <linux/smp.h>
 
+/*
+ * A CPU is chosen whenever work is handed over. It takes a static key, bits of
+ * cpumasks and a walk along them, all of which are inlines: in Rust that would
+ * be a call for each look at a CPU.
+ */
+
 /* A kernel without CONFIG_CPU_ISOLATION has no such key, and no such CPUs. */
 static __always_inline bool wg_cpus_isolated(void)
 {

@@ -20,6 +20,5 @@
 #include "siphash.c"
 #include "skbuff.c"
 #include "time.c"
-#include "timer.c"
 #include "udp_tunnel.c"
 #include "workqueue.c"

@@ -10,7 +10,10 @@ struct net *wg_helper_dev_net(const struct net_device *dev)
 	return dev_net(dev);
 }
 
-/* The fields that are bitfields or sit in a macro, in one call per device. */
+/*
+ * The fields that are bitfields or sit in a macro, in one call per device. The
+ * bitfields are among others', and offsetof() can't tell the bindings where.
+ */
 void wg_helper_netdev_init(struct net_device *dev, const struct net_device_ops *ops,
 			   const struct device_type *type)
 {
@@ -21,6 +24,7 @@ void wg_helper_netdev_init(struct net_device *dev, const struct net_device_ops *
 	SET_NETDEV_DEVTYPE(dev, type);
 }
 
+/* A bitfield as well. */
 void wg_helper_netdev_set_no_queue(struct net_device *dev)
 {
 	dev->priv_flags |= IFF_NO_QUEUE;
@@ -38,6 +42,7 @@ struct napi_struct *wg_helper_netdev_first_napi(struct net_device *dev)
 					dev_list);
 }
 
+/* For each packet: inlines only. */
 void wg_helper_netdev_rx_add(struct net_device *dev, u64 packets, u64 bytes)
 {
 	struct pcpu_sw_netstats *stats;
@@ -82,7 +87,10 @@ void wg_helper_netdev_count(struct net_device *dev, unsigned int counter, unsign
 	}
 }
 
-/* A point-to-point tunnel has nobody to redirect and no link-local address to make up. */
+/*
+ * A point-to-point tunnel has nobody to redirect and no link-local address to
+ * make up. Macros on structures that a kernel without IPv6 does not have.
+ */
 void wg_helper_netdev_no_redirects_no_addrgen(struct net_device *dev)
 {
 	struct in_device *in_dev = __in_dev_get_rtnl(dev);
