@@ -163,27 +163,6 @@ impl<K: RcuObject> Batch<K> {
         unsafe { (*self.cb()).count as usize }
     }
 
-    /// The nonce of the first packet.
-    #[inline]
-    pub fn first_nonce(&self) -> u64 {
-        // SAFETY: Valid by the type invariants.
-        unsafe { (*self.cb()).first_nonce }
-    }
-
-    /// The owner.
-    #[inline]
-    pub fn owner(&self) -> &K {
-        // SAFETY: By the type invariants there is a reference, which lives as long as the batch.
-        unsafe { &*(*self.cb()).owner.cast::<K>() }
-    }
-
-    /// Visits the packets in order.
-    #[inline]
-    pub fn iter_mut(&mut self) -> IterMut<'_> {
-        // SAFETY: The chain is ours alone, and borrowed for as long as the iterator.
-        unsafe { IterMut::new(Some(self.head)) }
-    }
-
     /// Takes the batch apart.
     #[inline]
     pub fn into_parts(self) -> (SkbList, RcuArc<K>, u64) {
@@ -346,20 +325,6 @@ impl<K: RcuObject> CryptJob<K> {
         };
         iter.enumerate()
             .map(move |(i, segment)| (first.wrapping_add(i as u64), segment))
-    }
-
-    /// The nonce of the first packet.
-    #[inline]
-    pub fn first_nonce(&self) -> u64 {
-        // SAFETY: Valid by the type invariants.
-        unsafe { (*self.head.cb()).first_nonce }
-    }
-
-    /// Changes the nonce of the first packet: a received packet's is known when it is opened.
-    #[inline]
-    pub fn set_first_nonce(&mut self, nonce: u64) {
-        // SAFETY: Valid by the type invariants, and not looked at by others before the outcome.
-        unsafe { (*self.head.cb()).first_nonce = nonce }
     }
 
     /// Hands the batch to whoever consumes the order queue, and returns the owner, with which to

@@ -7,12 +7,17 @@
 #include <crypto/poly1305.h>
 #include <linux/ethtool.h>
 #include <linux/if_arp.h>
+#include <linux/inetdevice.h>
 #include <linux/netdevice.h>
 #include <linux/ptr_ring.h>
 #include <linux/random.h>
+#include <linux/rhashtable.h>
 #include <linux/skbuff.h>
+#include <linux/suspend.h>
 #include <net/dst_cache.h>
+#include <net/inet_sock.h>
 #include <net/ip_tunnels.h>
+#include <net/route.h>
 #include <net/rtnetlink.h>
 #include <net/tcp.h>
 #include <net/udp_tunnel.h>
@@ -34,6 +39,21 @@ enum {
 	WGK_NET_DEVICE_RTNL_LINK_OPS = offsetof(struct net_device, rtnl_link_ops),
 	WGK_NET_DEVICE_ETHTOOL_OPS = offsetof(struct net_device, ethtool_ops),
 	WGK_NET_DEVICE_PRIV = offsetof(struct net_device, priv),
+};
+
+/* The same for udp_tunnel.rs and route.rs; of the port there is no binding. */
+enum {
+	WGK_SOCKET_SK = offsetof(struct socket, sk),
+	WGK_SOCK_ALLOCATION = offsetof(struct sock, sk_allocation),
+	WGK_SOCK_SNDBUF = offsetof(struct sock, sk_sndbuf),
+	WGK_INET_SOCK_SPORT = offsetof(struct inet_sock, inet_sport),
+	WGK_UDP_PORT_CFG_PORT = offsetof(struct udp_port_cfg, local_udp_port),
+	WGK_UDP_PORT_CFG_IFINDEX = offsetof(struct udp_port_cfg, bind_ifindex),
+	WGK_UDP_PORT_CFG_SIZE = sizeof(struct udp_port_cfg),
+	WGK_UDP_TUNNEL_CFG_RCV = offsetof(struct udp_tunnel_sock_cfg, encap_rcv),
+	WGK_UDP_TUNNEL_CFG_SIZE = sizeof(struct udp_tunnel_sock_cfg),
+	WGK_RTABLE_DST = offsetof(struct rtable, dst),
+	WGK_DST_DEV = offsetof(struct dst_entry, dev),
 };
 
 /* Constants that are casts, which bindgen does not evaluate in a macro. */

@@ -15,6 +15,7 @@ use crate::atomic::{
     Relaxed, //
 };
 use crate::bindings;
+
 /// The online CPU after the one that `last` holds, round robin; -1 to begin with the first.
 ///
 /// Several callers at once may get the same one.
@@ -47,27 +48,6 @@ pub fn count() -> u32 {
     unsafe { bindings::cpu_ids() }
 }
 
-/// The CPU this runs on, or ran on a moment ago.
-#[inline]
-pub fn current() -> u32 {
-    // SAFETY: An FFI call without requirements.
-    unsafe { bindings::cpu_current() }
-}
-
-/// Whether there can ever be a CPU of this number.
-#[inline]
-pub fn is_possible(cpu: u32) -> bool {
-    // SAFETY: An FFI call without requirements.
-    unsafe { bindings::cpu_is_possible(cpu) }
-}
-
-/// Whether the CPU is online.
-#[inline]
-pub fn is_online(cpu: u32) -> bool {
-    // SAFETY: An FFI call without requirements.
-    unsafe { bindings::cpu_is_online(cpu) }
-}
-
 /// How many CPUs work can be put on: those online; without isolated ones, unless there are no
 /// others.
 #[inline]
@@ -76,11 +56,10 @@ pub fn usable() -> u32 {
     unsafe { bindings::cpu_usable() }
 }
 
-/// Whether something else wants this CPU.
-#[inline]
-pub fn need_resched() -> bool {
+/// The numbers of all CPUs that there are or can ever be.
+pub(crate) fn possible() -> impl Iterator<Item = u32> {
     // SAFETY: An FFI call without requirements.
-    unsafe { bindings::need_resched() }
+    (0..count()).filter(|&cpu| unsafe { bindings::cpu_is_possible(cpu) })
 }
 
 /// Lets something else run if it wants to. Process context, without spinlocks or RCU guards held.

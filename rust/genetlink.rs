@@ -36,7 +36,6 @@ pub use msg::{
 pub use policy::Policy;
 
 use crate::{
-    extack::ExtAck,
     module::GenetlinkGuest,
     netns::Net, //
 };
@@ -85,7 +84,6 @@ impl Permission {
 pub struct Info<'a> {
     info: *const bindings::genl_info,
     max: u16,
-    extack: ExtAck,
     _p: PhantomData<&'a bindings::genl_info>,
 }
 
@@ -97,8 +95,6 @@ impl<'a> Info<'a> {
         Self {
             info,
             max,
-            // SAFETY: The ack of a request outlives its callback; it may be null.
-            extack: unsafe { ExtAck::from_raw((*info).extack) },
             _p: PhantomData,
         }
     }
@@ -116,19 +112,6 @@ impl<'a> Info<'a> {
     pub fn net(&self) -> &'a Net {
         // SAFETY: The socket keeps its namespace, and lives for longer than the callback.
         unsafe { Net::from_raw(crate::bindings::genl_info_net(self.info)) }
-    }
-
-    /// The port of the socket that the request came by.
-    #[inline]
-    pub fn portid(&self) -> u32 {
-        // SAFETY: By the type invariants.
-        unsafe { (*self.info).snd_portid }
-    }
-
-    /// Where to say more about an error than a number can.
-    #[inline]
-    pub fn extack(&self) -> &ExtAck {
-        &self.extack
     }
 }
 

@@ -90,12 +90,6 @@ impl IndexNode {
             _pin: PhantomPinned,
         })
     }
-
-    /// The index, once the object was inserted.
-    #[inline]
-    pub fn key(&self) -> u32 {
-        self.key.load(Relaxed)
-    }
 }
 
 /// What makes an object fit for a [`PubkeyTable`]; `struct wg_key_node` of `helpers/hashtable.c`,
@@ -257,11 +251,6 @@ impl<T: RcuObject + HasField<N>, N> Table<T, N> {
         Some(unsafe { RcuRef::from_raw(T::container_of(node)) })
     }
 
-    fn len(&self) -> u32 {
-        // SAFETY: By the type invariants, the table is initialised.
-        unsafe { bindings::rhashtable_nelems(self.table.get().cast()) }
-    }
-
     /// # Safety
     ///
     /// Only called by `rhashtable_free_and_destroy`, for each element.
@@ -366,16 +355,6 @@ impl<T: HasIndexNode> IndexTable<T> {
             })
         }
     }
-
-    /// The number of objects in the table.
-    pub fn len(&self) -> u32 {
-        self.table.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
 }
 
 /// A table of objects by a key of 32 bytes.
@@ -444,16 +423,6 @@ impl<T: HasKeyNode> PubkeyTable<T> {
             })
         }
     }
-
-    /// The number of objects in the table.
-    pub fn len(&self) -> u32 {
-        self.table.len()
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
 }
 
 #[cfg(CONFIG_KUNIT = "y")]
@@ -496,26 +465,26 @@ mod tests {
         const N: u32 = 3000;
         let indices = KBox::pin_init(IndexTable::<Entry>::new(), GFP_KERNEL)?;
         let keys = KBox::pin_init(PubkeyTable::<Entry>::new(), GFP_KERNEL)?;
+        let mut chosen = KVec::new();
         for n in 0..N {
             let e = entry(n)?;
-            assert_eq!(
+            chosen.push(
                 indices.insert_random(e.clone(), &mut random::u32)?,
-                e.index.key()
-            );
+                GFP_KERNEL,
+            )?;
             keys.insert(e)?;
         }
-        assert_eq!((indices.len(), keys.len()), (N, N));
-        for n in 0..N {
+        for (n, index) in (0..N).zip(&chosen) {
             let guard = read_lock();
             let e = keys.lookup(&key(n), &guard).ok_or(EINVAL)?;
             assert_eq!(e.n, n);
-            let same = indices.lookup(e.index.key(), &guard).ok_or(EINVAL)?;
+            let same = indices.lookup(*index, &guard).ok_or(EINVAL)?;
             assert!(RcuRef::ptr_eq(e, same));
             assert!(keys.remove(&e) && !keys.remove(&e));
             assert!(keys.lookup(&key(n), &guard).is_none());
             assert!(indices.remove(&e) && e.try_get().is_none());
+            assert!(indices.lookup(*index, &guard).is_none());
         }
-        assert!(indices.is_empty() && keys.is_empty());
         Ok(())
     }
 

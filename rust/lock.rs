@@ -287,15 +287,6 @@ pub struct WriteGuard<'a, T, B: RwBackend> {
 // SAFETY: A shared guard only gives shared access to the data.
 unsafe impl<T: Sync, B: RwBackend> Sync for WriteGuard<'_, T, B> {}
 
-impl<T, B: RwBackend> WriteGuard<'_, T, B> {
-    /// Returns a pinned mutable reference to the data.
-    #[inline]
-    pub fn as_mut(&mut self) -> Pin<&mut T> {
-        // SAFETY: By the type invariants nobody else has access; the data is structurally pinned.
-        unsafe { Pin::new_unchecked(&mut *self.lock.data.get()) }
-    }
-}
-
 impl<T, B: RwBackend> Deref for WriteGuard<'_, T, B> {
     type Target = T;
 

@@ -9,14 +9,13 @@
 //! `/sys/module/*/parameters/` and declared in `helpers/log.c`. It is a static key, so that a line
 //! costs a no-op instruction while it is off.
 //!
-//! Any context; [`set_debug`] sleeps.
+//! Any context.
 //!
 //! C headers: [`include/linux/printk.h`](srctree/include/linux/printk.h),
 //! [`include/linux/jump_label.h`](srctree/include/linux/jump_label.h)
 //!
 //! Safety review: `Documentation/safety.md#logrs`.
 
-use crate::bindings;
 use kernel::{
     fmt,
     print::{
@@ -40,12 +39,6 @@ extern "C" {
 pub fn debug_enabled() -> bool {
     // SAFETY: `wg_debug_switch` is a static key defined in C, of this type.
     unsafe { kernel::jump_label::static_branch_unlikely!(wg_debug_switch, DebugSwitch, key) }
-}
-
-/// Switches debug lines on or off, as the module parameter does. Sleeps.
-pub fn set_debug(on: bool) {
-    // SAFETY: An FFI call without requirements other than the context.
-    unsafe { bindings::set_debug(on) }
 }
 
 /// Whether another of the network stack's rate-limited lines may be printed now.

@@ -46,7 +46,6 @@ pub use setup::{
 
 use crate::{
     bindings,
-    extack::ExtAck,
     napi,
     netns::Net,
     rcu::{
@@ -92,11 +91,6 @@ pub struct NetName([u8; Self::SIZE]);
 impl NetName {
     /// Room for a name with the NUL at its end (`IFNAMSIZ`).
     pub const SIZE: usize = bindings::IFNAMSIZ as usize;
-
-    /// Takes the bytes up to the first NUL; `None` if there is none.
-    pub fn new(bytes: [u8; Self::SIZE]) -> Option<Self> {
-        bytes.contains(&0).then_some(Self(bytes))
-    }
 
     /// The name, without NUL. Any bytes but `/`, `:` and white space.
     pub fn as_bytes(&self) -> &[u8] {
@@ -234,13 +228,6 @@ impl NetDevice {
         unsafe { (&raw const (*self.as_ptr()).mtu).read_volatile() }
     }
 
-    /// Whether the device is up: true from before [`Driver::open`] until before [`Driver::stop`].
-    #[inline]
-    pub fn is_running(&self) -> bool {
-        // SAFETY: Valid by the type invariants.
-        unsafe { bindings::netif_running(self.as_ptr()) }
-    }
-
     /// The network namespace that the device is in. Under RTNL it does not move.
     #[inline]
     pub fn net<'a>(&'a self, _rtnl: &'a Rtnl) -> &'a Net {
@@ -286,25 +273,12 @@ impl RegisteredDevice {
         unsafe { bindings::netif_carrier_off(self.as_ptr()) }
     }
 
-    /// Counts one packet of `len` bytes as received.
+    /// Counts one packet of `len` bytes as received. Any context but hardirq.
     #[inline]
     pub fn rx_stats_add(&self, len: usize) {
-        self.rx_stats_add_many(1, len as u64);
-    }
-
-    /// Counts `packets` of `bytes` in total as received. Any context but hardirq.
-    #[inline]
-    pub fn rx_stats_add_many(&self, packets: u64, bytes: u64) {
         // SAFETY: Valid by the type invariants, the counters as well. The shim keeps bottom halves
         // off while it writes to this CPU's.
-        unsafe { bindings::netdev_rx_add(self.as_ptr(), packets, bytes) }
-    }
-
-    /// Counts `packets` of `bytes` in total as sent. Any context but hardirq.
-    #[inline]
-    pub fn tx_stats_add_many(&self, packets: u64, bytes: u64) {
-        // SAFETY: As above.
-        unsafe { bindings::netdev_tx_add(self.as_ptr(), packets, bytes) }
+        unsafe { bindings::netdev_rx_add(self.as_ptr(), 1, len as u64) }
     }
 
     /// Adds `n` to a counter. Any context.
@@ -331,12 +305,7 @@ pub trait Driver: Sized + 'static {
     /// `link_net` is the namespace in which the device was asked for, or that was named as
     /// `link-netns`; the device itself may be put in another one. Once this has succeeded,
     /// [`uninit`](Self::uninit) and then [`destroyed`](Self::destroyed) are called exactly once.
-    fn newlink(
-        rtnl: &Rtnl,
-        dev: &NetDevice,
-        link_net: &Net,
-        extack: &ExtAck,
-    ) -> Result<RcuArc<Self::Device>>;
+    fn newlink(rtnl: &Rtnl, dev: &NetDevice, link_net: &Net) -> Result<RcuArc<Self::Device>>;
 
     /// Names of the numbers that `ethtool -S` shows, at most 31 bytes each; none: no such thing.
     const STATISTICS: &'static [&'static str] = &[];

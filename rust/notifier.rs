@@ -65,8 +65,8 @@ unsafe impl sealed::Chain for Sleep {
     }
 
     fn matters(action: c_ulong) -> bool {
-        // SAFETY: An FFI call without requirements.
-        unsafe { bindings::pm_event_prepares_sleep(action) }
+        action == bindings::PM_HIBERNATION_PREPARE as c_ulong
+            || action == bindings::PM_SUSPEND_PREPARE as c_ulong
     }
 }
 

@@ -9,7 +9,10 @@
 
 use crate::{
     bindings,
-    cpu::handover_delay,
+    cpu::{
+        self,
+        handover_delay, //
+    },
     field::Invariant,
     module::PerCpuWorkGuest,
     workqueue::WorkQueue, //
@@ -50,7 +53,23 @@ pub trait PerCpuWorker: Send + Sync + 'static {
     fn run(ctx: &Self, cpu: u32);
 }
 
-/// What is allocated for each CPU; `struct wg_percpu_work` of `helpers/workqueue.c`.
+/// Memory for a `T` on each possible CPU, zeroed. Sleeps.
+fn alloc<T>() -> Result<NonNull<c_void>> {
+    // SAFETY: An FFI call without requirements other than the context.
+    NonNull::new(unsafe { bindings::alloc_percpu(size_of::<T>(), align_of::<T>()) }).ok_or(ENOMEM)
+}
+
+/// The memory of one CPU.
+///
+/// # Safety
+///
+/// `memory` must be that of [`alloc::<T>`](alloc), not freed, and `cpu` a possible one.
+unsafe fn of_cpu<T>(memory: NonNull<c_void>, cpu: u32) -> *mut T {
+    // SAFETY: By the requirements.
+    unsafe { bindings::per_cpu_ptr(memory.as_ptr(), cpu).cast() }
+}
+
+/// What is allocated for each CPU. C looks for the work at its beginning.
 #[repr(C)]
 struct Slot<C> {
     work: Opaque<work_struct>,
@@ -88,19 +107,27 @@ impl<C: PerCpuWorker> PerCpuWork<C> {
         name: &'static CStr,
         key: Pin<&'static LockClassKey>,
     ) -> Result<Self> {
-        // SAFETY: `run` is a work function for such slots. `name` and `key` are static. The pointer
-        // to the context is valid until the items are freed, as `context` is kept.
-        let slots = unsafe {
-            bindings::percpu_work_alloc(
-                Some(Self::run),
-                Arc::as_ptr(&context).cast(),
-                name.as_char_ptr(),
-                key.as_ptr().cast(),
-            )
-        };
+        let slots = alloc::<Slot<C>>()?;
+        for cpu in cpu::possible() {
+            // SAFETY: Just allocated, for that CPU as well, and known to nobody else. `run` is a work
+            // function for such slots; `name` and `key` are static. The pointer to the context is
+            // valid until the items are freed, as `context` is kept.
+            unsafe {
+                let slot = of_cpu::<Slot<C>>(slots, cpu);
+                kernel::bindings::init_work_with_key(
+                    (&raw mut (*slot).work).cast(),
+                    Some(Self::run),
+                    false,
+                    name.as_char_ptr(),
+                    key.as_ptr(),
+                );
+                (&raw mut (*slot).context).write(Arc::as_ptr(&context));
+                (&raw mut (*slot).cpu).write(cpu);
+            }
+        }
         // INVARIANT: Just made so.
         Ok(Self {
-            slots: NonNull::new(slots).ok_or(ENOMEM)?,
+            slots,
             context,
             queue,
             _guest: PerCpuWorkGuest::new(),
@@ -147,7 +174,13 @@ impl<C: PerCpuWorker> Drop for PerCpuWork<C> {
     fn drop(&mut self) {
         // SAFETY: By the type invariants the items are allocated; nobody can queue them any more. They
         // were on one queue only, so what is cancelled and waited for is all there is.
-        unsafe { bindings::percpu_work_free(self.slots.as_ptr()) }
+        unsafe {
+            for cpu in cpu::possible() {
+                let slot = of_cpu::<Slot<C>>(self.slots, cpu);
+                kernel::bindings::cancel_work_sync((&raw mut (*slot).work).cast());
+            }
+            kernel::bindings::free_percpu(self.slots.as_ptr().cast());
+        }
     }
 }
 
@@ -170,11 +203,9 @@ impl<const N: usize> PerCpuCounters<N> {
     /// Counters that are zero. Sleeps.
     pub fn new() -> Result<Self> {
         const { assert!(N > 0 && N <= 1024) };
-        // SAFETY: An FFI call without requirements other than the context.
-        let counters = unsafe { bindings::percpu_counters_alloc(N as u32) };
         // INVARIANT: Just made so.
         Ok(Self {
-            counters: NonNull::new(counters).ok_or(ENOMEM)?,
+            counters: alloc::<[u64; N]>()?,
         })
     }
 
@@ -193,14 +224,23 @@ impl<const N: usize> PerCpuCounters<N> {
         if counter >= N {
             return 0;
         }
-        // SAFETY: By the type invariants there is such a counter.
-        unsafe { bindings::percpu_counters_sum(self.counters.as_ptr(), counter as u32) }
+        let each = cpu::possible().map(|cpu| {
+            // SAFETY: By the type invariants there is such a counter, on each possible CPU. A word
+            // that may be changed meanwhile, as a whole: `READ_ONCE`.
+            unsafe {
+                of_cpu::<[u64; N]>(self.counters, cpu)
+                    .cast::<u64>()
+                    .add(counter)
+                    .read_volatile()
+            }
+        });
+        each.fold(0, u64::wrapping_add)
     }
 }
 
 impl<const N: usize> Drop for PerCpuCounters<N> {
     fn drop(&mut self) {
         // SAFETY: By the type invariants it is allocated, and nobody can use it any more.
-        unsafe { bindings::percpu_counters_free(self.counters.as_ptr()) }
+        unsafe { kernel::bindings::free_percpu(self.counters.as_ptr().cast()) }
     }
 }

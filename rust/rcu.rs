@@ -300,12 +300,6 @@ impl<T: RcuObject> RcuArc<T> {
         }
     }
 
-    /// Whether both refer to the same object.
-    #[inline]
-    pub fn ptr_eq(this: &Self, other: &Self) -> bool {
-        this.ptr == other.ptr
-    }
-
     /// Returns a borrowed view, as a reader under RCU would have it.
     #[inline]
     pub fn as_rcu_ref(this: &Self) -> RcuRef<'_, T> {

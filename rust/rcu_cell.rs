@@ -159,12 +159,6 @@ impl<T: Send + Sync + 'static> RcuSyncCell<T> {
         unsafe { ptr.as_ref() }
     }
 
-    /// Whether the cell is empty. Only a hint if others change it.
-    #[inline]
-    pub fn is_null(&self) -> bool {
-        self.ptr.load(Relaxed).is_null()
-    }
-
     /// Replaces the content, waits until no reader can see the old one, and drops that.
     ///
     /// May be called by several at once: each takes out, waits for and drops what it replaced.

@@ -17,13 +17,26 @@ use crate::{
     netns::WeakNet, //
 };
 use core::{
-    mem::ManuallyDrop,
-    ptr::NonNull, //
+    mem::{
+        offset_of,
+        ManuallyDrop, //
+    },
+    ptr::{
+        self,
+        NonNull, //
+    },
 };
 use kernel::{
     error::from_err_ptr,
     prelude::*, //
 };
+
+// What is accessed as a field is where C has it, and a route to an IPv4 address begins with what
+// all routes are.
+const _: () = assert!(
+    offset_of!(bindings::dst_entry, __bindgen_anon_1) == bindings::WGK_DST_DEV as usize
+        && bindings::WGK_RTABLE_DST == 0
+);
 
 const IPPROTO_UDP: u8 = 17;
 pub(crate) const AF_INET: u16 = 2;
@@ -46,8 +59,12 @@ impl Route {
     }
 
     fn ifindex(&self) -> i32 {
-        // SAFETY: Valid by the type invariants.
-        unsafe { bindings::dst_ifindex(self.0.as_ptr()) }
+        // SAFETY: Valid by the type invariants. A route whose device goes is given another one, and
+        // the old one is not freed before those that have read it, under RCU, are done.
+        unsafe {
+            let dev = (&raw const (*self.0.as_ptr()).__bindgen_anon_1.dev).read_volatile();
+            (&raw const (*dev).ifindex).read_volatile()
+        }
     }
 
     /// Whether it is one for packets of the family. The caller of a cache may have changed between
@@ -158,14 +175,14 @@ impl Flow4 {
         unsafe {
             if let Some(routes) = cache.and_then(|cache| cache.of(net)) {
                 let mut saddr = self.fl.saddr;
-                let cached = bindings::route4_cached(routes.as_ptr(), &mut saddr);
-                if let Some(route) = Route::from_raw(cached).filter(|r| r.is_of(AF_INET)) {
+                let cached = bindings::dst_cache_get_ip4(routes.as_ptr(), &mut saddr);
+                if let Some(route) = Route::from_raw(cached.cast()).filter(|r| r.is_of(AF_INET)) {
                     self.fl.saddr = saddr;
                     return Ok(route);
                 }
             }
             bindings::flow4_classify(sk, fl);
-            if !bindings::confirm_addr4(sk, self.fl.saddr) {
+            if !Self::confirm(sk, self.fl.saddr) {
                 self.forget_src(cache, cleared);
             }
             let mut route = self.lookup(sk);
@@ -180,7 +197,7 @@ impl Flow4 {
             }
             let route = route?;
             if let Some(routes) = cache.and_then(|cache| cache.fill(net)) {
-                bindings::route4_cache(routes.as_ptr(), route.as_ptr(), self.fl.saddr);
+                bindings::dst_cache_set_ip4(routes.as_ptr(), route.as_ptr(), self.fl.saddr);
             }
             Ok(route)
         }
@@ -192,8 +209,22 @@ impl Flow4 {
     unsafe fn lookup(&mut self, sk: *mut bindings::sock) -> Result<Route> {
         // SAFETY: By the requirement. The route comes with a reference.
         unsafe {
-            let dst = from_err_ptr(bindings::route4(sk, &mut self.fl))?;
-            Route::from_raw(dst).ok_or(EINVAL)
+            let net = bindings::sk_net(sk);
+            let route = from_err_ptr(bindings::ip_route_output_flow(net, &mut self.fl, sk))?;
+            Route::from_raw(route.cast()).ok_or(EINVAL)
+        }
+    }
+
+    /// Whether the address is (still) one of this host's.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Flow4::route`].
+    unsafe fn confirm(sk: *mut bindings::sock, addr: u32) -> bool {
+        let scope = bindings::rt_scope_t_RT_SCOPE_HOST as c_int;
+        // SAFETY: By the requirement; null stands for any device.
+        unsafe {
+            bindings::inet_confirm_addr(bindings::sk_net(sk), ptr::null_mut(), 0, addr, scope) != 0
         }
     }
 }

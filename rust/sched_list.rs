@@ -18,15 +18,12 @@
 //! - If it comes after, it finds the object idle and puts it on the list again, so that the
 //!   consumer gets it once more.
 //!
-//! A consumer that has not finished an object, for want of budget, gives it back with
-//! [`SchedQueue::requeue`] *instead of* calling `begin`.
-//!
 //! # States
 //!
 //! A node is idle (0), listed (`SCHEDULED`: on a list or queue, which owns a reference to the
 //! object and alone uses the link), or taken (`SCHEDULED | TAKEN`: handed out, not on any list).
-//! Idle to listed by `push`, to taken by the queue, to idle by `begin` or back to listed by
-//! `requeue`; all by atomic operations on the one word. So whoever calls these methods in whatever
+//! Idle to listed by `push`, to taken by the queue, to idle by `begin`; all by atomic operations on
+//! the one word. So whoever calls these methods in whatever
 //! order, a node is never linked twice: `begin` does nothing unless the node is taken, and `push`
 //! nothing unless it is idle.
 //!
@@ -132,12 +129,6 @@ impl<const ID: u64> SchedNode<ID> {
                 Err(seen) => old = seen,
             }
         }
-    }
-
-    /// Whether the object is scheduled. Only a hint: do not skip a push because of it.
-    #[inline]
-    pub fn is_scheduled(&self) -> bool {
-        self.state.load(Relaxed) != 0
     }
 }
 
@@ -289,32 +280,6 @@ impl<P: RcuObject + HasField<SchedNode<ID>>, const ID: u64> SchedQueue<P, ID> {
         }
         self.last = last;
     }
-
-    /// Puts an object to the end of the queue that was taken from it and is not finished, without
-    /// a `begin` in between. Gives it back if there was one.
-    pub fn requeue(&mut self, object: RcuArc<P>) -> Result<(), RcuArc<P>> {
-        // ORDERING: Acquire: as in `push`, for it may have been another queue's `next`. No release:
-        // this is no point of handover.
-        if object
-            .field()
-            .state
-            .cmpxchg(SCHEDULED | TAKEN, SCHEDULED, Acquire)
-            .is_err()
-        {
-            return Err(object);
-        }
-        // It was taken and is listed now, by this call, so the link is ours.
-        let object = RcuArc::into_raw(object);
-        // SAFETY: The pointer points to a `P`.
-        let node = unsafe { P::field_of(object) };
-        // SAFETY: The object is alive, as the pointer owns a reference.
-        unsafe { node.as_ref() }
-            .next
-            .store(ptr::null_mut(), Relaxed);
-        // INVARIANT: One listed node with a null link, and the reference is the queue's.
-        self.append(node.as_ptr(), node.as_ptr());
-        Ok(())
-    }
 }
 
 impl<P: RcuObject + HasField<SchedNode<ID>>, const ID: u64> Default for SchedQueue<P, ID> {
@@ -336,7 +301,7 @@ impl<P: RcuObject + HasField<SchedNode<ID>>, const ID: u64> Iterator for SchedQu
         // It is listed, and nobody else takes it from this queue, so that's what it is now.
         //
         // ORDERING: Release: the link was read before anyone else may write it. Pairs with the
-        // acquires of `push`, `requeue` and `begin`. A read-modify-write operation, for the pushes
+        // acquires of `push` and `begin`. A read-modify-write operation, for the pushes
         // before it have released what `begin` is to see.
         n.state.xchg(SCHEDULED | TAKEN, Release);
         // SAFETY: The node was derived from the pointer to an object, which owned the reference
@@ -393,18 +358,15 @@ mod tests {
         let mut queue = list.take_all();
         let first = queue.next().ok_or(EINVAL)?;
         assert!(!list.push(first.clone()));
-        assert!(queue.requeue(first).is_ok());
-        let second = queue.next().ok_or(EINVAL)?;
-        assert!(second.node.begin() && !second.node.begin());
-        assert!(queue.requeue(second.clone()).is_err());
-        assert!(list.push(second));
+        assert!(first.node.begin() && !first.node.begin());
+        assert!(list.push(first));
         queue.refill(&list);
         let mut order = 0;
         for item in queue {
             assert!(item.node.begin());
             order = order * 10 + item.n;
         }
-        assert_eq!(order, 3412);
+        assert_eq!(order, 2341);
         Ok(())
     }
 
@@ -423,7 +385,8 @@ mod tests {
             assert!(list.push(item.clone()));
         }
         drop(list);
-        assert!(items.iter().all(|item| !item.node.is_scheduled()));
+        let another = SchedList::new();
+        assert!(items.iter().all(|item| another.push(item.clone())));
         Ok(())
     }
 }

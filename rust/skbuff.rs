@@ -195,13 +195,6 @@ impl SkBuff {
         }
     }
 
-    /// The route MTU that this crate stored with the packet; 0 if none was.
-    #[inline]
-    pub fn mtu(&self) -> u32 {
-        // SAFETY: Valid by the type invariants; any bytes are a `u32`.
-        unsafe { (*self.raw().cb()).mtu }
-    }
-
     /// Stores a route MTU with the packet, for the calculation of its padding.
     #[inline]
     pub fn set_mtu(&mut self, mtu: u32) {

@@ -24,7 +24,6 @@
 //! Safety review: `Documentation/safety.md#timerrs`.
 
 use crate::{
-    bindings,
     field::{
         HasField,
         Invariant, //
@@ -34,6 +33,7 @@ use crate::{
         RcuArc,
         RcuObject, //
     },
+    time::mono_coarse_ns, //
 };
 use core::{
     marker::PhantomData,
@@ -80,6 +80,26 @@ pub trait TimerCallback<const ID: u64 = 0>: RcuObject {
     fn fired(this: RcuArc<Self>)
     where
         Self: Sized;
+}
+
+/// A tick that does not come before `at_mono_ns`: the current jiffy is partly over, so it does not
+/// count, and the rest is rounded up.
+#[inline]
+fn jiffies_at(at_mono_ns: u64) -> c_ulong {
+    /// As in `include/linux/jiffies.h`: what is further away would count as past.
+    const MAX_JIFFY_OFFSET: u64 = (c_long::MAX as u64 >> 1) - 1;
+
+    let ticks = match at_mono_ns.saturating_sub(mono_coarse_ns()) {
+        0 => 0,
+        ns => {
+            // SAFETY: An FFI call without requirements.
+            let ticks = unsafe { kernel::bindings::nsecs_to_jiffies64(ns) };
+            ticks.saturating_add(2).min(MAX_JIFFY_OFFSET)
+        }
+    };
+    // SAFETY: A word that is there for ever, and changed as a whole; volatile, as it is in C.
+    let now = unsafe { (&raw const kernel::bindings::jiffies).read_volatile() };
+    now.wrapping_add(ticks as c_ulong)
 }
 
 /// A timer in a `T`.
@@ -131,8 +151,8 @@ where
     /// at once, that is, with the next tick, if that has passed.
     ///
     /// Never early by that clock, but later by up to an eighth of the time, which is how C's
-    /// timers save work. If it is armed already, this changes when it expires. After
-    /// [`shutdown`](Self::shutdown) nothing happens. Any context but NMI.
+    /// timers save work. If it is armed already, this changes when it expires. Any context but
+    /// NMI.
     #[inline]
     pub fn arm(owner: &RcuArc<T>, at_mono_ns: u64) {
         // INVARIANT: This is the field of an object in an `RcuArc`.
@@ -141,7 +161,7 @@ where
         let timer = unsafe { T::field_of(RcuArc::as_raw(owner)) };
         // SAFETY: The timer is initialised, and the object around it alive and pinned. It stays
         // allocated until the timer is shut down, by the `Drop` of the field.
-        unsafe { bindings::timer_arm_mono(timer.as_ptr().cast(), at_mono_ns) }
+        unsafe { kernel::bindings::mod_timer(timer.as_ptr().cast(), jiffies_at(at_mono_ns)) };
     }
 
     /// # Safety
@@ -166,13 +186,6 @@ impl<T, const ID: u64> Timer<T, ID> {
         self.timer.get()
     }
 
-    /// Whether the timer is armed. Only a hint if others arm or disarm it.
-    #[inline]
-    pub fn is_pending(&self) -> bool {
-        // SAFETY: The timer is initialised, by the type invariants.
-        unsafe { bindings::timer_pending(self.as_ptr().cast()) }
-    }
-
     /// Disarms the timer; returns whether it was armed. Its callback may be running, or about to.
     /// Any context but NMI.
     #[inline]
@@ -180,38 +193,14 @@ impl<T, const ID: u64> Timer<T, ID> {
         // SAFETY: The timer is initialised, by the type invariants.
         unsafe { kernel::bindings::timer_delete(self.as_ptr()) != 0 }
     }
-
-    /// Disarms the timer and waits until its callback is not running; returns whether it was
-    /// armed. The callback, or others, may arm it again.
-    ///
-    /// Not in hardirq, not from the callback, and not while holding locks that the callback takes.
-    #[inline]
-    pub fn disarm_sync(&self) -> bool {
-        // SAFETY: The timer is initialised, by the type invariants.
-        unsafe { kernel::bindings::timer_delete_sync(self.as_ptr()) != 0 }
-    }
-
-    /// Disarms the timer for good: arming it has no effect any more. Its callback may be running.
-    /// Any context but NMI.
-    #[inline]
-    pub fn shutdown(&self) {
-        // SAFETY: The timer is initialised, by the type invariants.
-        unsafe { kernel::bindings::timer_shutdown(self.as_ptr()) };
-    }
-
-    /// As [`shutdown`](Self::shutdown), then waits until the callback is not running, under the
-    /// conditions of [`disarm_sync`](Self::disarm_sync).
-    #[inline]
-    pub fn shutdown_sync(&self) {
-        // SAFETY: The timer is initialised, by the type invariants.
-        unsafe { kernel::bindings::timer_shutdown_sync(self.as_ptr()) };
-    }
 }
 
 #[pinned_drop]
 impl<T, const ID: u64> PinnedDrop for Timer<T, ID> {
     fn drop(self: Pin<&mut Self>) {
-        self.shutdown_sync();
+        // SAFETY: The timer is initialised, by the type invariants. Not in hardirq, and not from its
+        // callback, which runs in softirq, as said above; and no locks are held.
+        unsafe { kernel::bindings::timer_shutdown_sync(self.as_ptr()) };
     }
 }
 
@@ -224,8 +213,7 @@ mod tests {
             Atomic,
             Relaxed, //
         },
-        rcu,
-        time::mono_coarse_ns, //
+        rcu, //
     };
     use kernel::time::{
         delay::fsleep,
@@ -289,10 +277,7 @@ mod tests {
         assert_eq!(t.fired.load(Relaxed), 5);
         assert_eq!(t.early.load(Relaxed), 0);
         t.arm(u64::MAX);
-        assert!(t.timer.is_pending() && t.timer.disarm() && !t.timer.disarm_sync());
-        t.timer.shutdown();
-        t.arm(0);
-        assert!(!t.timer.is_pending());
+        assert!(t.timer.disarm() && !t.timer.disarm());
         Ok(())
     }
 

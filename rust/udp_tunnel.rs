@@ -31,7 +31,9 @@ use crate::{
     route::{
         Flow4,
         Flow6,
-        Route, //
+        Route,
+        AF_INET,
+        AF_INET6, //
     },
     skb_list::SkbList,
     skbuff::{
@@ -42,7 +44,11 @@ use crate::{
 };
 use core::{
     ffi::c_int,
-    mem::ManuallyDrop,
+    mem::{
+        offset_of,
+        ManuallyDrop,
+        MaybeUninit, //
+    },
     ptr::{
         self,
         NonNull, //
@@ -58,6 +64,26 @@ mod endpoint;
 mod kunit;
 
 pub use endpoint::Endpoint;
+
+// What is accessed as a field is where C has it.
+const _: () = {
+    use bindings::{
+        sock,
+        socket,
+        udp_port_cfg,
+        udp_tunnel_sock_cfg, //
+    };
+    assert!(offset_of!(socket, sk) == bindings::WGK_SOCKET_SK as usize);
+    assert!(offset_of!(sock, sk_allocation) == bindings::WGK_SOCK_ALLOCATION as usize);
+    assert!(offset_of!(sock, sk_sndbuf) == bindings::WGK_SOCK_SNDBUF as usize);
+    assert!(offset_of!(udp_port_cfg, local_udp_port) == bindings::WGK_UDP_PORT_CFG_PORT as usize);
+    assert!(offset_of!(udp_port_cfg, bind_ifindex) == bindings::WGK_UDP_PORT_CFG_IFINDEX as usize);
+    assert!(size_of::<udp_port_cfg>() == bindings::WGK_UDP_PORT_CFG_SIZE as usize);
+    assert!(
+        offset_of!(udp_tunnel_sock_cfg, encap_rcv) == bindings::WGK_UDP_TUNNEL_CFG_RCV as usize
+    );
+    assert!(size_of::<udp_tunnel_sock_cfg>() == bindings::WGK_UDP_TUNNEL_CFG_SIZE as usize);
+};
 
 /// How often another free port is tried if one is free for IPv4 only.
 const PORT_RETRIES: usize = 100;
@@ -103,22 +129,23 @@ impl<T: UdpReceiver> UdpSocket<T> {
         const { assert!(align_of::<T>() >= 8) };
         let weak = WeakNet::new(net)?;
         let guest = SocketGuest::new();
-        let mut sk = ptr::null_mut();
-        // SAFETY: The namespace is alive while borrowed. The callback fits the user data, which
-        // lives until a grace period after the socket was closed.
-        to_result(unsafe {
-            bindings::udp_tunnel_open(
-                net.as_ptr().cast(),
-                family == L3::V6,
-                port.to_be(),
-                RcuArc::as_raw(&ctx).as_ptr().cast(),
-                Some(receive::<T>),
-                &mut sk,
-            )
-        })?;
-        let sk = NonNull::new(sk).ok_or(EINVAL)?;
-        // SAFETY: The socket is open.
-        let port = u16::from_be(unsafe { bindings::sk_source_port(sk.as_ptr()) });
+        let sk = create(net, family, port)?;
+        // SAFETY: Numbers and pointers, optional ones where they are functions: all may be zero.
+        let mut config =
+            unsafe { MaybeUninit::<bindings::udp_tunnel_sock_cfg>::zeroed().assume_init() };
+        config.sk_user_data = RcuArc::as_raw(&ctx).as_ptr().cast();
+        config.encap_type = 1;
+        config.encap_rcv = Some(receive::<T>);
+        // SAFETY: The namespace is alive while borrowed, the socket is a new one. The callback fits
+        // the user data, which lives until a grace period after the socket was closed.
+        unsafe { bindings::setup_udp_tunnel_sock(net.as_ptr().cast(), sk.as_ptr(), &mut config) };
+        // SAFETY: The socket is open, and one of an internet protocol: this is where its port is.
+        let port = u16::from_be(unsafe {
+            sk.cast::<u8>()
+                .add(bindings::WGK_INET_SOCK_SPORT as usize)
+                .cast::<u16>()
+                .read()
+        });
         // INVARIANT: Opened just now.
         Ok(Self {
             sk,
@@ -144,7 +171,10 @@ impl<T: UdpReceiver> Drop for UdpSocket<T> {
         let closed = self.net.before_teardown(net, || {
             // SAFETY: Ours and open by the type invariants, and the namespace is not torn down
             // before this returns. It clears the user data.
-            unsafe { bindings::udp_tunnel_close(self.sk.as_ptr()) }
+            unsafe {
+                bindings::sk_clear_memalloc(self.sk.as_ptr());
+                bindings::udp_tunnel_sock_release(self.sk.as_ptr());
+            }
         });
         if closed.is_none() {
             pr_warn!("UDP socket outlived its network namespace\n");
@@ -155,6 +185,38 @@ impl<T: UdpReceiver> Drop for UdpSocket<T> {
         // SAFETY: Callbacks that read the user data before it was cleared run under RCU, and the
         // receiver outlives them, for its memory is freed by RCU after this, which happens once.
         unsafe { ManuallyDrop::drop(&mut self.ctx) };
+    }
+}
+
+/// A socket that is bound to `port`, or any free one if it is 0, of all addresses of one family. It
+/// sends from any context, never waits for its own buffer, and may use the memory reserves, for a
+/// swap device could be behind it. Sleeps.
+fn create(net: &Net, family: L3, port: u16) -> Result<NonNull<bindings::sock>> {
+    // SAFETY: Numbers only.
+    let mut config = unsafe { MaybeUninit::<bindings::udp_port_cfg>::zeroed().assume_init() };
+    config.local_udp_port = port.to_be();
+    match family {
+        L3::V4 => {
+            config.family = AF_INET as u8;
+            config.set_use_udp_checksums(1);
+        }
+        L3::V6 => {
+            config.family = AF_INET6 as u8;
+            config.set_use_udp6_tx_checksums(1);
+            config.set_use_udp6_rx_checksums(1);
+            config.set_ipv6_v6only(1);
+        }
+    }
+    let mut socket = ptr::null_mut();
+    // SAFETY: The namespace is alive while borrowed, and the pointers are valid for the call.
+    to_result(unsafe { bindings::udp_sock_create(net.as_ptr().cast(), &mut config, &mut socket) })?;
+    // SAFETY: A new socket with all that belongs to it, which nobody else knows.
+    unsafe {
+        let sk = NonNull::new((*socket).sk).ok_or(EINVAL)?;
+        (*sk.as_ptr()).sk_allocation = kernel::bindings::GFP_ATOMIC;
+        (*sk.as_ptr()).sk_sndbuf = c_int::MAX;
+        bindings::sk_set_memalloc(sk.as_ptr());
+        Ok(sk)
     }
 }
 

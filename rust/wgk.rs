@@ -37,7 +37,6 @@ pub mod batch;
 pub mod cpu;
 pub mod crypto;
 pub mod dst_cache;
-pub mod extack;
 pub mod field;
 pub mod genetlink;
 pub mod hashtable;

@@ -124,14 +124,20 @@ impl<P: HasPrefixes> Writer<P> {
     }
 
     /// How much there is.
-    #[allow(dead_code, reason = "not all users want to know")]
+    #[cfg_attr(
+        all(MODULE, not(CONFIG_KUNIT = "y")),
+        expect(dead_code, reason = "for tests")
+    )]
     pub fn usage(&self) -> Usage {
         self.store.as_ref().map_or(Usage::default(), Store::usage)
     }
 
     /// Frees memory that readers may have looked at before. Changes do so in passing; this is for
     /// when none follows. Does not wait.
-    #[allow(dead_code, reason = "changes do so in passing")]
+    #[cfg_attr(
+        MODULE,
+        expect(dead_code, reason = "changes of the driver's do so in passing")
+    )]
     pub fn reclaim(&mut self) {
         if let Some(store) = &mut self.store {
             store.reclaim();
@@ -311,7 +317,10 @@ impl<P: HasPrefixes> AllowedIps<P> {
     }
 
     /// Looks for anything that should not be; for tests.
-    #[allow(dead_code, reason = "only tests use it")]
+    #[cfg_attr(
+        all(MODULE, not(CONFIG_KUNIT = "y")),
+        expect(dead_code, reason = "for tests")
+    )]
     pub fn audit(&self, writer: &Writer<P>) -> Result<(), &'static str> {
         let Some(store) = &writer.store else {
             return if self.arena.is_null() {

@@ -9,7 +9,6 @@ use kernel::{
 
 use wgk::{
     atomic::Relaxed,
-    extack::ExtAck,
     netdevice::{
         for_each_device,
         Driver,
@@ -124,12 +123,7 @@ impl Driver for WireGuard {
         );
     }
 
-    fn newlink(
-        rtnl: &Rtnl,
-        dev: &NetDevice,
-        link_net: &Net,
-        _extack: &ExtAck,
-    ) -> Result<RcuArc<Device>> {
+    fn newlink(rtnl: &Rtnl, dev: &NetDevice, link_net: &Net) -> Result<RcuArc<Device>> {
         // As the C driver does; `threaded` in sysfs shows and switches it.
         dev.threaded_napi(rtnl);
         let device = Device::new(dev.name(), link_net)?;

@@ -59,22 +59,11 @@ impl<'a> Attr<'a> {
         }
     }
 
-    /// The attribute's type, without flags.
-    #[inline]
-    pub fn ty(&self) -> u16 {
-        self.ty & bindings::NLA_TYPE_MASK as u16
-    }
-
     /// Length of the payload in bytes.
     #[inline]
+    #[expect(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
         self.len
-    }
-
-    /// Whether there is no payload.
-    #[inline]
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
     }
 
     /// Copies the first bytes of the payload to `dst` and returns how many: the shorter length.
@@ -84,11 +73,6 @@ impl<'a> Attr<'a> {
         // borrowed, and no reference to a payload exists.
         unsafe { ptr::copy_nonoverlapping(self.data, dst.as_mut_ptr(), n) };
         n
-    }
-
-    /// Copies the payload to `dst` if it has exactly that length, and returns whether.
-    pub fn copy_exact(&self, dst: &mut [u8]) -> bool {
-        self.len == dst.len() && self.copy_to(dst) == dst.len()
     }
 
     /// Returns the payload if it has exactly `N` bytes.
@@ -125,12 +109,6 @@ impl<'a> Attr<'a> {
     #[inline]
     pub fn u32(&self) -> u32 {
         u32::from_ne_bytes(self.prefix())
-    }
-
-    /// The payload as a number in the host's byte order; missing bytes are zero.
-    #[inline]
-    pub fn u64(&self) -> u64 {
-        u64::from_ne_bytes(self.prefix())
     }
 
     /// Copies a string out: the payload up to its first NUL. `None` if it does not fit with a NUL

@@ -145,7 +145,7 @@ impl Message<'_> {
 
     fn trim(&mut self, len: usize) {
         // SAFETY: Only ever shortens a linear buffer.
-        unsafe { crate::bindings::nlmsg_trim(self.skb, len as u32) };
+        unsafe { kernel::bindings::skb_trim(self.skb, len as u32) };
     }
 
     /// Appends an attribute.
@@ -387,12 +387,16 @@ impl Reply {
         unsafe { Message::new(self.skb, family) }
     }
 
-    /// Sends it to who made the request.
+    /// Sends it to who made the request. `ENODATA` if nothing is in it: its message was cancelled.
     ///
     /// # Safety
     ///
     /// `info` must be that of a running callback; a message in the buffer must be complete.
     pub(super) unsafe fn send(self, info: *const bindings::genl_info) -> Result {
+        // SAFETY: By the type invariants.
+        if unsafe { (*self.skb).len } == 0 {
+            return Err(ENODATA);
+        }
         let skb = core::mem::ManuallyDrop::new(self).skb;
         // SAFETY: By the safety requirements; the buffer is given up, in any case.
         kernel::error::to_result(unsafe { crate::bindings::genlmsg_reply(skb, info) })

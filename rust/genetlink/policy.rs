@@ -85,11 +85,6 @@ impl Policy {
         Self::range(bindings::nla_policy_validation_NLA_VALIDATE_MIN, len, 0)
     }
 
-    /// Bytes, at most `len`, or any number if `len` is 0.
-    pub const fn max_len(len: u16) -> Self {
-        Self::plain(bindings::NLA_BINARY, len)
-    }
-
     /// A 32-bit number with no other bits than those of `mask` (`NLA_POLICY_MASK`).
     pub const fn mask_u32(mask: u32) -> Self {
         let mut arg: bindings::nla_policy__bindgen_ty_1 = pin_init::zeroed();
@@ -117,11 +112,6 @@ impl Policy {
             len: max_attr(table),
             __bindgen_anon_1: arg,
         })
-    }
-
-    /// Attributes of `table` (`NLA_POLICY_NESTED`).
-    pub const fn nested(table: &'static [Policy]) -> Self {
-        Self::with_table(bindings::NLA_NESTED, table)
     }
 
     /// A list of nests, the types of which do not matter, each with attributes of `table`

@@ -5,6 +5,12 @@
 #include <linux/sched/isolation.h>
 #include <linux/smp.h>
 
+/*
+ * A CPU is chosen whenever work is handed over. It takes a static key, bits of
+ * cpumasks and a walk along them, all of which are inlines: in Rust that would
+ * be a call for each look at a CPU.
+ */
+
 /* A kernel without CONFIG_CPU_ISOLATION has no such key, and no such CPUs. */
 static __always_inline bool wg_cpus_isolated(void)
 {
@@ -42,6 +48,8 @@ static noinline unsigned int wg_cpu_next_unisolated(int last)
 /* An online CPU after @last, not an isolated one. */
 unsigned int wg_helper_cpu_next_online(int last)
 {
+	if (unlikely(last < -1 || last >= (int)nr_cpu_ids))
+		last = -1;
 	if (wg_cpus_isolated())
 		return wg_cpu_next_unisolated(last);
 	return cpumask_next_wrap(last, cpu_online_mask);
@@ -89,24 +97,9 @@ bool wg_helper_cpu_is_possible(unsigned int cpu)
 	return cpu < nr_cpu_ids && cpu_possible(cpu);
 }
 
-bool wg_helper_cpu_is_online(unsigned int cpu)
-{
-	return cpu < nr_cpu_ids && cpu_online(cpu);
-}
-
 unsigned int wg_helper_cpu_ids(void)
 {
 	return nr_cpu_ids;
-}
-
-unsigned int wg_helper_cpu_current(void)
-{
-	return raw_smp_processor_id();
-}
-
-bool wg_helper_need_resched(void)
-{
-	return need_resched();
 }
 
 void wg_helper_cond_resched(void)

@@ -12,16 +12,9 @@ void wg_helper_genl_dump_check_consistent(struct netlink_callback *cb, void *hdr
 	genl_dump_check_consistent(cb, hdr);
 }
 
-/* The two ends of a message under construction; both may be out of line, a dump is no fast path. */
 void wg_helper_genl_msg_end(struct sk_buff *skb, void *hdr)
 {
 	genlmsg_end(skb, hdr);
-}
-
-void wg_helper_nlmsg_trim(struct sk_buff *skb, unsigned int len)
-{
-	if (len < skb->len)
-		skb_trim(skb, len);
 }
 
 u32 wg_helper_netlink_cb_portid(struct sk_buff *skb)

@@ -8,7 +8,9 @@
 /*
  * The parameters are constant, so that lookups are inlined into the helpers.
  * What is hashed is the node; Rust finds the object around it. The layouts are
- * those of IndexNode and KeyNode in hashtable.rs.
+ * those of IndexNode and KeyNode in hashtable.rs. The hash function and its
+ * secret are here for the same reason: called through a pointer, out of each
+ * lookup, it would not be inlined.
  */
 struct wg_index_node {
 	struct rhash_head head;
@@ -110,16 +112,4 @@ void *wg_helper_key_table_remove(struct rhashtable *table, void *node)
 	struct wg_key_node *n = node;
 
 	return rhashtable_remove_fast(table, &n->head, wg_key_params) ? NULL : n;
-}
-
-void wg_helper_rhashtable_free_and_destroy(struct rhashtable *table,
-					   void (*free_fn)(void *ptr, void *arg),
-					   void *arg)
-{
-	rhashtable_free_and_destroy(table, free_fn, arg);
-}
-
-unsigned int wg_helper_rhashtable_nelems(struct rhashtable *table)
-{
-	return atomic_read(&table->nelems);
 }

@@ -21,6 +21,5 @@
 #include "skbuff.c"
 #include "slab.c"
 #include "time.c"
-#include "timer.c"
 #include "udp_tunnel.c"
 #include "workqueue.c"

@@ -17,23 +17,18 @@ struct wg_debug_switch {
 
 struct wg_debug_switch wg_debug_switch = { .key = STATIC_KEY_FALSE_INIT };
 
-/* Sleeps. */
-void wg_helper_set_debug(bool on)
-{
-	if (on)
-		static_branch_enable(&wg_debug_switch.key);
-	else
-		static_branch_disable(&wg_debug_switch.key);
-}
-
 static int wg_debug_objects_set(const char *val, const struct kernel_param *kp)
 {
 	bool on = true;
 	int ret = val ? kstrtobool(val, &on) : 0;
 
-	if (!ret)
-		wg_helper_set_debug(on);
-	return ret;
+	if (ret)
+		return ret;
+	if (on)
+		static_branch_enable(&wg_debug_switch.key);
+	else
+		static_branch_disable(&wg_debug_switch.key);
+	return 0;
 }
 
 static int wg_debug_objects_get(char *buf, const struct kernel_param *kp)

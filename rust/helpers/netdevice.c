@@ -5,17 +5,15 @@
 #include <linux/netdevice.h>
 #include <net/addrconf.h>
 
-bool wg_helper_netif_running(const struct net_device *dev)
-{
-	return netif_running(dev);
-}
-
 struct net *wg_helper_dev_net(const struct net_device *dev)
 {
 	return dev_net(dev);
 }
 
-/* The fields that are bitfields or sit in a macro, in one call per device. */
+/*
+ * The fields that are bitfields or sit in a macro, in one call per device. The
+ * bitfields are among others', and offsetof() can't tell the bindings where.
+ */
 void wg_helper_netdev_init(struct net_device *dev, const struct net_device_ops *ops,
 			   const struct device_type *type)
 {
@@ -23,9 +21,12 @@ void wg_helper_netdev_init(struct net_device *dev, const struct net_device_ops *
 	dev->pcpu_stat_type = NETDEV_PCPU_STAT_TSTATS;
 	dev->lltx = true;
 	dev->needs_free_netdev = true;
+	/* netpoll would transmit with interrupts off, and out of them. */
+	dev->priv_flags |= IFF_DISABLE_NETPOLL;
 	SET_NETDEV_DEVTYPE(dev, type);
 }
 
+/* A bitfield as well. */
 void wg_helper_netdev_set_no_queue(struct net_device *dev)
 {
 	dev->priv_flags |= IFF_NO_QUEUE;
@@ -43,6 +44,7 @@ struct napi_struct *wg_helper_netdev_first_napi(struct net_device *dev)
 					dev_list);
 }
 
+/* For each packet: inlines only. */
 void wg_helper_netdev_rx_add(struct net_device *dev, u64 packets, u64 bytes)
 {
 	struct pcpu_sw_netstats *stats;
@@ -52,19 +54,6 @@ void wg_helper_netdev_rx_add(struct net_device *dev, u64 packets, u64 bytes)
 	u64_stats_update_begin(&stats->syncp);
 	u64_stats_add(&stats->rx_packets, packets);
 	u64_stats_add(&stats->rx_bytes, bytes);
-	u64_stats_update_end(&stats->syncp);
-	local_bh_enable();
-}
-
-void wg_helper_netdev_tx_add(struct net_device *dev, u64 packets, u64 bytes)
-{
-	struct pcpu_sw_netstats *stats;
-
-	local_bh_disable();
-	stats = this_cpu_ptr(dev->tstats);
-	u64_stats_update_begin(&stats->syncp);
-	u64_stats_add(&stats->tx_packets, packets);
-	u64_stats_add(&stats->tx_bytes, bytes);
 	u64_stats_update_end(&stats->syncp);
 	local_bh_enable();
 }
@@ -100,7 +89,10 @@ void wg_helper_netdev_count(struct net_device *dev, unsigned int counter, unsign
 	}
 }
 
-/* A point-to-point tunnel has nobody to redirect and no link-local address to make up. */
+/*
+ * A point-to-point tunnel has nobody to redirect and no link-local address to
+ * make up. Macros on structures that a kernel without IPv6 does not have.
+ */
 void wg_helper_netdev_no_redirects_no_addrgen(struct net_device *dev)
 {
 	struct in_device *in_dev = __in_dev_get_rtnl(dev);

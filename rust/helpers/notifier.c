@@ -22,8 +22,3 @@ void wg_helper_unregister_random_vmfork_notifier(struct notifier_block *nb)
 {
 	unregister_random_vmfork_notifier(nb);
 }
-
-bool wg_helper_pm_event_prepares_sleep(unsigned long event)
-{
-	return event == PM_HIBERNATION_PREPARE || event == PM_SUSPEND_PREPARE;
-}

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
 /* UDP tunnel sockets, routes and sending: inlines of <net/udp_tunnel.h> & co. */
-#include <linux/inetdevice.h>
 #include <linux/net.h>
 #include <net/addrconf.h>
 #include <net/dst_cache.h>
@@ -15,54 +14,10 @@ bool wg_helper_ipv6_enabled(void)
 	return IS_ENABLED(CONFIG_IPV6) && ipv6_mod_enabled();
 }
 
-/*
- * A socket bound to @port (network order; 0: any free one) of all addresses.
- * It sends from any context, never waits for its own buffer, and may use the
- * memory reserves, for a swap device could be behind it.
- */
-int wg_helper_udp_tunnel_open(struct net *net, bool v6, __be16 port, void *ctx,
-			      int (*receive)(struct sock *, struct sk_buff *),
-			      struct sock **res)
+int wg_helper_udp_sock_create(struct net *net, struct udp_port_cfg *cfg,
+			      struct socket **sock)
 {
-	struct udp_tunnel_sock_cfg cfg = {
-		.sk_user_data = ctx,
-		.encap_type = 1,
-		.encap_rcv = receive,
-	};
-	struct udp_port_cfg bind = {
-		.family = v6 ? AF_INET6 : AF_INET,
-		.local_udp_port = port,
-	};
-	struct socket *sock;
-	int err;
-
-	if (v6) {
-		bind.use_udp6_tx_checksums = true;
-		bind.use_udp6_rx_checksums = true;
-		bind.ipv6_v6only = true;
-	} else {
-		bind.use_udp_checksums = true;
-	}
-	err = udp_sock_create(net, &bind, &sock);
-	if (err < 0)
-		return err;
-	sock->sk->sk_allocation = GFP_ATOMIC;
-	sock->sk->sk_sndbuf = INT_MAX;
-	sk_set_memalloc(sock->sk);
-	setup_udp_tunnel_sock(net, sock->sk, &cfg);
-	*res = sock->sk;
-	return 0;
-}
-
-void wg_helper_udp_tunnel_close(struct sock *sk)
-{
-	sk_clear_memalloc(sk);
-	udp_tunnel_sock_release(sk);
-}
-
-__be16 wg_helper_sk_source_port(const struct sock *sk)
-{
-	return inet_sk(sk)->inet_sport;
+	return udp_sock_create(net, cfg, sock);
 }
 
 struct net *wg_helper_sk_net(const struct sock *sk)
@@ -96,43 +51,6 @@ void wg_helper_flow4_classify(struct sock *sk, struct flowi4 *fl)
 	security_sk_classify_flow(sk, flowi4_to_flowi_common(fl));
 }
 
-/* Whether @addr is (still) one of this host's. */
-bool wg_helper_confirm_addr4(struct sock *sk, __be32 addr)
-{
-	return inet_confirm_addr(sock_net(sk), NULL, 0, addr, RT_SCOPE_HOST);
-}
-
-struct dst_entry *wg_helper_route4(struct sock *sk, struct flowi4 *fl)
-{
-	struct rtable *rt = ip_route_output_flow(sock_net(sk), fl, sk);
-
-	return IS_ERR(rt) ? ERR_CAST(rt) : &rt->dst;
-}
-
-struct dst_entry *wg_helper_route4_cached(struct dst_cache *cache,
-					  __be32 *saddr)
-{
-	struct rtable *rt = dst_cache_get_ip4(cache, saddr);
-
-	return rt ? &rt->dst : NULL;
-}
-
-void wg_helper_route4_cache(struct dst_cache *cache, struct dst_entry *dst,
-			    __be32 saddr)
-{
-	dst_cache_set_ip4(cache, dst, saddr);
-}
-
-void wg_helper_dst_release(struct dst_entry *dst)
-{
-	dst_release(dst);
-}
-
-int wg_helper_dst_ifindex(const struct dst_entry *dst)
-{
-	return dst->dev->ifindex;
-}
-
 /*
  * udp_tunnel_xmit_skb() pushes headers without looking for room, into a buffer
  * that could be another's as well. What @skb says about checksums and headers
@@ -153,6 +71,9 @@ static bool wg_udp_room(struct sk_buff *skb, struct dst_entry *dst,
 /*
  * Sends @skb by the route @dst; takes over the reference to it unless @hold.
  * False if @skb was dropped as memory is short.
+ *
+ * Once for each packet, and nothing but inlines and bitfields of sk_buff around
+ * one function: in Rust each of them would be a call.
  */
 bool wg_helper_udp4_xmit(struct sock *sk, struct dst_entry *dst, bool hold,
 			 struct sk_buff *skb, struct net_device *dev,
@@ -177,6 +98,10 @@ void wg_helper_dst_cache_reset(struct dst_cache *cache)
 	dst_cache_reset(cache);
 }
 
+/*
+ * Most of these are functions which only a kernel with IPv6 has, so that Rust
+ * could not refer to them.
+ */
 #if IS_ENABLED(CONFIG_IPV6)
 void wg_helper_flow6_classify(struct sock *sk, struct flowi6 *fl)
 {

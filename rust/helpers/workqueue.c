@@ -10,6 +10,9 @@ struct workqueue_struct *wg_helper_alloc_workqueue(const char *name,
 	return alloc_workqueue("%s", flags, max_active, name);
 }
 
+/*
+ * Work is queued for each batch, so these look at the CPU and queue in one call.
+ */
 static int wg_work_cpu(unsigned int cpu, int otherwise)
 {
 	return cpu < nr_cpu_ids && cpu_possible(cpu) ? cpu : otherwise;
@@ -21,62 +24,24 @@ bool wg_helper_queue_work_near(unsigned int cpu, struct workqueue_struct *wq,
 	return queue_work_on(wg_work_cpu(cpu, WORK_CPU_UNBOUND), wq, work);
 }
 
-/* The layout is that of Slot in percpu.rs. */
-struct wg_percpu_work {
-	struct work_struct work;
-	const void *context;
-	unsigned int cpu;
-};
-
-void __percpu *wg_helper_percpu_work_alloc(work_func_t func,
-					   const void *context,
-					   const char *name,
-					   struct lock_class_key *key)
-{
-	struct wg_percpu_work __percpu *works;
-	int cpu;
-
-	works = alloc_percpu(struct wg_percpu_work);
-	if (!works)
-		return NULL;
-
-	for_each_possible_cpu(cpu) {
-		struct wg_percpu_work *w = per_cpu_ptr(works, cpu);
-
-		__init_work(&w->work, 0);
-		w->work.data = (atomic_long_t)WORK_DATA_INIT();
-		lockdep_init_map(&w->work.lockdep_map, name, key, 0);
-		INIT_LIST_HEAD(&w->work.entry);
-		w->work.func = func;
-		w->context = context;
-		w->cpu = cpu;
-	}
-	return works;
-}
-
+/* @ptr: where each CPU has a work item. */
 bool wg_helper_percpu_work_queue(void __percpu *ptr, unsigned int cpu,
 				 struct workqueue_struct *wq)
 {
-	struct wg_percpu_work __percpu *works = ptr;
+	struct work_struct __percpu *work = ptr;
 
 	cpu = wg_work_cpu(cpu, raw_smp_processor_id());
-	return queue_work_on(cpu, wq, &per_cpu_ptr(works, cpu)->work);
+	return queue_work_on(cpu, wq, per_cpu_ptr(work, cpu));
 }
 
-/* Sleeps until no CPU's work is pending or running. */
-void wg_helper_percpu_work_free(void __percpu *ptr)
+void __percpu *wg_helper_alloc_percpu(size_t size, size_t align)
 {
-	struct wg_percpu_work __percpu *works = ptr;
-	int cpu;
-
-	for_each_possible_cpu(cpu)
-		cancel_work_sync(&per_cpu_ptr(works, cpu)->work);
-	free_percpu(works);
+	return __alloc_percpu(size, align);
 }
 
-void __percpu *wg_helper_percpu_counters_alloc(unsigned int n)
+void *wg_helper_per_cpu_ptr(void __percpu *ptr, unsigned int cpu)
 {
-	return __alloc_percpu(n * sizeof(u64), __alignof__(u64));
+	return per_cpu_ptr(ptr, cpu);
 }
 
 void wg_helper_percpu_counters_add(void __percpu *ptr, unsigned int i, u64 n)
@@ -84,21 +49,4 @@ void wg_helper_percpu_counters_add(void __percpu *ptr, unsigned int i, u64 n)
 	u64 __percpu *counters = ptr;
 
 	this_cpu_add(counters[i], n);
-}
-
-/* A reader on a 32-bit machine may see half of an addition. */
-u64 wg_helper_percpu_counters_sum(void __percpu *ptr, unsigned int i)
-{
-	u64 __percpu *counters = ptr;
-	u64 sum = 0;
-	int cpu;
-
-	for_each_possible_cpu(cpu)
-		sum += READ_ONCE(*per_cpu_ptr(&counters[i], cpu));
-	return sum;
-}
-
-void wg_helper_percpu_counters_free(void __percpu *ptr)
-{
-	free_percpu(ptr);
 }

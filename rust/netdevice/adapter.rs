@@ -15,7 +15,6 @@ use super::{
 };
 use crate::{
     bindings,
-    extack::ExtAck,
     napi,
     netns::Net,
     rcu::RcuArc,
@@ -186,7 +185,9 @@ impl<D: Driver> Adapter<D> {
             unsafe { (*dev).ethtool_ops = Self::ETHTOOL };
         }
         // SAFETY: A new device, for the duration of this call.
-        D::setup(&mut unsafe { Setup::new(dev) });
+        let mut setup = unsafe { Setup::new(dev) };
+        // Without a largest MTU there would be none.
+        D::setup(setup.mtu(Setup::MIN_MTU, Setup::MAX_MTU));
     }
 
     /// # Safety
@@ -196,7 +197,7 @@ impl<D: Driver> Adapter<D> {
     pub(super) unsafe extern "C" fn newlink(
         dev: *mut bindings::net_device,
         params: *mut bindings::rtnl_newlink_params,
-        extack: *mut kernel::bindings::netlink_ext_ack,
+        _extack: *mut kernel::bindings::netlink_ext_ack,
     ) -> c_int {
         // SAFETY: RTNL is held for the duration of this call.
         let rtnl = unsafe { Rtnl::assume_held() };
@@ -207,9 +208,7 @@ impl<D: Driver> Adapter<D> {
         from_result(|| {
             // SAFETY: `params` is valid, and the namespace held by the caller.
             let link_net = unsafe { Net::from_raw(bindings::rtnl_newlink_link_net(params)) };
-            // SAFETY: Valid or null, and for this request's handler only.
-            let extack = unsafe { ExtAck::from_raw(extack) };
-            let this = D::newlink(&rtnl, netdev, link_net, &extack)
+            let this = D::newlink(&rtnl, netdev, link_net)
                 // Our caller frees the device.
                 .inspect_err(|_| napi::end_all(netdev))?;
 

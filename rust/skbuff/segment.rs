@@ -89,13 +89,6 @@ impl Segment<'_> {
         unsafe { (*self.raw.cb()).mtu = mtu }
     }
 
-    /// The DS field of the outer header: as received, or (after [`Segment::seal`]) to be sent.
-    #[inline]
-    pub fn ds(&self) -> u8 {
-        // SAFETY: Valid by the type invariants.
-        unsafe { (*self.raw.cb()).ds }
-    }
-
     /// Stores the outer header's DS field with the packet.
     #[inline]
     pub fn set_ds(&mut self, ds: u8) {
@@ -110,22 +103,8 @@ impl Segment<'_> {
         unsafe { bindings::skb_orphan(self.raw.as_ptr()) }
     }
 
-    /// Copies the first bytes of the data; `false` if they are not linear.
-    #[inline]
-    pub fn copy_head(&self, out: &mut [u8]) -> bool {
-        // SAFETY: Valid by the type invariants; the length is checked, and the data is no memory
-        // that `out` could overlap with, for nobody else uses it.
-        unsafe {
-            if out.len() > self.raw.head_len() {
-                return false;
-            }
-            ptr::copy_nonoverlapping(self.raw.data(), out.as_mut_ptr(), out.len());
-        }
-        true
-    }
-
     /// Seals a packet in place: `header`, then ciphertext of the data and `padding` zeros, then
-    /// the tag. The DS field of the inner header decides the outer one's ([`Segment::ds`]).
+    /// the tag. The DS field of the inner header decides the outer one's ([`SkBuff::ds`](crate::skbuff::SkBuff::ds)).
     ///
     /// `false` means that the packet is in an undefined state and must not be sent: memory is
     /// short, or the packet malformed. One can be sealed several times over; not for ever, as each
@@ -269,6 +248,15 @@ mod tests {
         unsafe { segment.raw.headroom() }
     }
 
+    /// Copies the first bytes of the data.
+    fn copy_head(segment: &Segment<'_>, out: &mut [u8]) {
+        // SAFETY: Valid by the type invariants; the length is checked, and nobody else uses it.
+        unsafe {
+            assert!(out.len() <= segment.raw.head_len());
+            ptr::copy_nonoverlapping(segment.raw.data(), out.as_mut_ptr(), out.len());
+        }
+    }
+
     #[test]
     fn sealed_and_opened() -> Result {
         let mut list = list(b"plain text", DATA_HEADROOM)?;
@@ -277,7 +265,7 @@ mod tests {
         assert_eq!(segment.len(), HEADER + 16 + TAG);
         assert!(segment.open(5, &KEY));
         let mut plain = [1; 16];
-        assert!(segment.copy_head(&mut plain));
+        copy_head(&segment, &mut plain);
         assert_eq!(&plain, b"plain text\0\0\0\0\0\0");
         assert!(segment.seal(&FRONT, 0, 5, &KEY));
         assert!(!segment.open(6, &KEY));
@@ -308,7 +296,7 @@ mod tests {
             assert!(segment.seal(&FRONT, 0, 1, &KEY));
         }
         let mut bytes = [0; 8 + 3 * (HEADER + TAG)];
-        assert!(segment.copy_head(&mut bytes));
+        copy_head(&segment, &mut bytes);
 
         let near_the_end = MAX_HEADROOM - 2 * HEADER;
         let mut again = list(&bytes, near_the_end)?;

@@ -371,7 +371,6 @@ impl<P: RcuObject> Store<P> {
         self.nodes == 0
     }
 
-    #[allow(dead_code, reason = "not all users want to know")]
     pub(super) fn usage(&self) -> Usage {
         Usage {
             prefixes: self.prefixes,
@@ -525,7 +524,6 @@ impl<P: RcuObject> Store<P> {
     }
 
     /// Whether all counts agree; for tests.
-    #[allow(dead_code, reason = "only tests use it")]
     pub(super) fn audit(&self) -> Result<(), &'static str> {
         let (mut capacity, mut used, mut aging, mut waiting) = (0, 0, 0, 0);
         let mut passed_over = self.pools.iter().take(self.roomy).flatten();

@@ -19,7 +19,6 @@ use wgk::{
         SubmitError,
         Taken, //
     },
-    extack::ExtAck,
     field::impl_has_field,
     hashtable::{
         IndexNode,
@@ -150,7 +149,7 @@ impl<F: Function> Driver for Object<F> {
     const KIND: &'static CStr = c"none";
 
     fn setup(_: &mut Setup<'_>) {}
-    fn newlink(_: &Rtnl, _: &NetDevice, _: &Net, _: &ExtAck) -> Result<RcuArc<Self>> {
+    fn newlink(_: &Rtnl, _: &NetDevice, _: &Net) -> Result<RcuArc<Self>> {
         Err(EINVAL)
     }
     fn dev_cell(_: &Self) -> &NetDevCell {

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 //~ E0505
-//! A segment is not used when its batch was taken apart.
+//! A segment is not used when its batch was handed on.
 
-use wgk::batch::Batch;
+use wgk::batch::CryptJob;
 
 /// The length of the first.
-pub fn first(mut batch: Batch<()>) -> Option<usize> {
-    let segment = batch.iter_mut().next()?;
+pub fn first(mut job: CryptJob<()>) -> Option<usize> {
+    let (_, segment) = job.segments_mut().next()?;
     #[cfg(misuse)]
-    drop(batch.into_parts());
+    drop(job.finish(true));
     Some(segment.len())
 }

@@ -184,10 +184,9 @@ fn look(rtnl: &Rtnl, dev: &NetDevice) {
     dev.threaded_napi(rtnl);
     report!(
         harmless,
-        "index {}, MTU {}, running {}, the first namespace {}",
+        "index {}, MTU {}, the first namespace {}",
         dev.ifindex(),
         dev.mtu(),
-        dev.is_running(),
         first
     );
 }

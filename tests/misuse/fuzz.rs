@@ -254,7 +254,7 @@ fn quick(rng: &mut Rng, at: At<'_>) {
             }
             _ => {
                 if let Some((dev, this)) = at {
-                    let _ = (dev.name(), dev.mtu(), dev.ifindex(), dev.is_running());
+                    let _ = (dev.name(), dev.mtu(), dev.ifindex());
                     look(rng, this);
                 }
             }
@@ -270,7 +270,6 @@ fn look(rng: &mut Rng, device: &RcuArc<Device>) {
     };
     dev.count(wgk::netdevice::Counter::TxErrors, 1);
     dev.rx_stats_add(rng.below(2000));
-    dev.tx_stats_add_many(1, 1);
     if let Some(pair) = device.sockets.load(&guard) {
         let port = pair.port();
         let to = if rng.below(2) == 0 {

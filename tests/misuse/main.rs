@@ -17,7 +17,6 @@
 use kernel::prelude::*;
 
 use wgk::{
-    extack::ExtAck,
     netdevice::{
         for_each_device,
         Driver,
@@ -115,12 +114,7 @@ impl Driver for Misuse {
         (current().setup)(setup)
     }
 
-    fn newlink(
-        rtnl: &Rtnl,
-        dev: &NetDevice,
-        link_net: &Net,
-        _extack: &ExtAck,
-    ) -> Result<RcuArc<Device>> {
+    fn newlink(rtnl: &Rtnl, dev: &NetDevice, link_net: &Net) -> Result<RcuArc<Device>> {
         if dev.name().as_bytes().starts_with(b"poke") {
             (current().poke)(rtnl);
             return Err(ECANCELED);

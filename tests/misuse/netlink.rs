@@ -45,7 +45,7 @@ static REGISTRATION: crate::kept::Kept<Registration> = crate::kept::Kept::new();
 
 /// What a request may have: nothing is looked at but that a string ends.
 static POLICY: [Policy; 4] = policy::table(&[
-    (1, Policy::max_len(0)),
+    (1, Policy::min_len(0)),
     (2, Policy::U64),
     (3, Policy::nul_string(8)),
 ]);
@@ -73,9 +73,6 @@ impl DoOp for Look {
         if beyond != [false; 3] {
             report!(broken, "attributes beyond the policy");
         }
-        info.extack().set_msg(
-            c"a sentence that is by far too long for what an acknowledgement has room for, and so is cut off",
-        );
         let Some(attr) = attrs.get(1) else {
             report!(refused, "no attribute");
             return Err(EINVAL);
@@ -84,9 +81,7 @@ impl DoOp for Look {
         let copied = attr.copy_to(&mut big);
         let mut sum = 0u64;
         for inner in attr.nested() {
-            sum = sum
-                .wrapping_add(inner.u64())
-                .wrapping_add(inner.ty().into());
+            sum = sum.wrapping_add(inner.len() as u64);
             for deeper in inner.nested() {
                 sum = sum.wrapping_add(deeper.u32().into());
                 deeper.wipe();

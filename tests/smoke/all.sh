@@ -26,6 +26,8 @@ ended=$?
 ((ended == 0)) || status=1
 ((ended != 124)) || echo "not ok - unload ended at its time-out of 900 s"
 if [[ $driver == ours ]]; then
+	echo "# netpoll"
+	timeout 120 ./netpoll.sh || status=1
 	echo "# a peer that is held"
 	timeout 300 ./held-peer.sh || status=1
 	echo "# drop counters"

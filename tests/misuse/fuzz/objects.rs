@@ -223,7 +223,7 @@ pub(super) fn quick(rng: &mut Rng) {
         1 => Timer::<Object, 0>::arm(&object, soon),
         2 => Timer::<Object, 1>::arm(&object, soon),
         3 => drop(object.first.disarm()),
-        4 => object.second.shutdown(),
+        4 => drop(object.second.disarm()),
         5 => OBJECTS.put(rng, object.clone()),
         6 => {
             if let Some(other) = OBJECTS.take(rng) {
@@ -294,11 +294,9 @@ pub(super) fn quick(rng: &mut Rng) {
             taken.refill(&LISTS[rng.below(2)]);
             if let Some(next) = taken.next() {
                 if rng.below(2) == 0 {
-                    let _ = taken.requeue(next);
-                } else {
                     next.node.begin();
-                    OBJECTS.put(rng, next);
                 }
+                OBJECTS.put(rng, next);
             }
             TAKEN.put(rng, taken);
         }
@@ -314,7 +312,6 @@ pub(super) fn quick(rng: &mut Rng) {
         }
         19 => {
             if let Some(mut job) = JOBS.take(rng) {
-                job.set_first_nonce(rng.next());
                 for (nonce, mut segment) in job.segments_mut() {
                     segment.seal(&[4; 16], rng.below(20), nonce, &[7; 32]);
                 }
@@ -343,7 +340,7 @@ pub(super) fn submit(rng: &mut Rng, list: SkbList) {
     let Some(batch) = Batch::new(list, owner, rng.next()) else {
         return;
     };
-    let _ = (batch.len(), batch.first_nonce(), batch.owner().number);
+    let _ = batch.len();
     if rng.below(8) == 0 {
         BATCHES.put(rng, batch);
         return;
@@ -386,7 +383,7 @@ fn consume(rng: &mut Rng) {
 /// One that may sleep.
 pub(super) fn slow(rng: &mut Rng) -> Result {
     CALLS.fetch_add(1, Relaxed);
-    match rng.below(8) {
+    match rng.below(7) {
         0 => TABLES.put(
             rng,
             Tables {
@@ -399,24 +396,17 @@ pub(super) fn slow(rng: &mut Rng) -> Result {
             STAGES.with(rng, |stage| (stage.order.has_ready(), stage.order.len()));
         }
         3 => {
-            if let Some(object) = OBJECTS.take(rng) {
-                object.first.disarm_sync();
-                object.second.shutdown_sync();
-                OBJECTS.put(rng, object);
-            }
-        }
-        4 => {
             let cell = RcuSyncCell::new(Some(KBox::new(rng.next(), GFP_KERNEL)?));
             SYNC.put(rng, KBox::new(cell, GFP_KERNEL)?);
         }
-        5 => {
+        4 => {
             if let Some(cell) = SYNC.take(rng) {
                 let seen = cell.load(&read_lock()).copied();
                 cell.replace(seen.map(|seen| KBox::new(seen, GFP_KERNEL)).transpose()?);
                 SYNC.put(rng, cell);
             }
         }
-        6 => wgk::rcu::barrier(),
+        5 => wgk::rcu::barrier(),
         _ => {
             let object = Object::new(rng)?;
             OBJECTS.put(rng, object);
