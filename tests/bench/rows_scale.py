@@ -108,7 +108,7 @@ def many_keys(count, real):
     """Public keys of so many peers. The first `real` ones are of wgrs-load's peers; nobody has the private keys of
     the others, which a driver does not ask for."""
     data = random.Random(count).randbytes(32 * (count - real))
-    return keys(real) + [data[at:at + 32] for at in range(0, len(data), 32)]
+    return (keys(real) if real else []) + [data[at:at + 32] for at in range(0, len(data), 32)]
 
 
 def million(driver, plan, row):
