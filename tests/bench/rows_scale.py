@@ -131,14 +131,6 @@ def million(driver, plan, row):
         message = driver.peers_messages('wgr', all_keys[n:n + 1], 'remove')
         row(f'remove {what}, of {total:,} peers', 's', lambda m=message: driver.send(right, 'wgr', m))
     row(f'delete the interface with {total:,} peers', 's', lambda: deletion(driver, right))
-    # RCU frees them, after this.
-    row(f'memory left of each of {total:,} peers', 'B', lambda: gone(free, total))
-
-
-def gone(free, total):
-    """Bytes less than there were, for each of the peers that went; some of it is the guest's own, made meanwhile."""
-    lab.wait_for('memory of peers comes back', lambda: free - lab.mem_free() < 64 * total, 120)
-    return max(0, free - lab.mem_free()) / total
 
 
 def whole_dump(driver, ns, peers):
