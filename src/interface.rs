@@ -179,14 +179,13 @@ impl Driver for WireGuard {
     fn uninit(_rtnl: &Rtnl, device: &RcuArc<Device>, dev: &NetDevice) {
         device.keep_name(dev.name());
         socket::close(device);
-        let peers = {
+        {
             let mut config = device.config.lock();
             device.listen_port.store(0, Relaxed);
-            peer::end_all(device, &mut config)
-        };
+            peer::remove_all(device, &mut config);
+        }
         *device.identity.write() = None;
         device.resources.replace(None);
-        drop(peers);
     }
 
     fn destroyed(device: &Device) {

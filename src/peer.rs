@@ -2,7 +2,7 @@
 //! A peer: its identity, keys, queues, endpoint and timers.
 //!
 //! Who holds a peer: the device's list of peers, the public-key table, its prefixes in the trie,
-//! its sessions, its queued work. [`remove`] takes away the first three and empties the sessions;
+//! its sessions, its queued work. [`unlink`] takes away the first three and empties the sessions;
 //! what is under way then finishes by itself and the last reference frees the peer after a grace
 //! period. Nothing waits for that, so removing a peer costs no synchronous grace period.
 //!
@@ -30,7 +30,6 @@ use wgk::{
         Release, //
     },
     batch::OrderQueue,
-    cpu,
     crypto::Secret,
     dst_cache::DstCache,
     hashtable::KeyNode,
@@ -79,7 +78,6 @@ use crate::{
     },
     messages::MAX_PEERS_PER_DEVICE,
     noise::Handshake,
-    peerlist::PeerList,
     resources,
     session::Session,
     timers::{
@@ -503,15 +501,10 @@ impl Peer {
 /// lock held. Does not wait: what other CPUs still do with the peer ends by itself.
 ///
 /// The caller has removed, or removes next, the peer's prefixes from the trie.
-fn unlink(peer: &Peer) {
-    finish(peer);
-    peer.device.remove_public_key(peer);
-}
-
-/// Ends what a peer has going, for good: whoever finds it from now on finds it dead.
-fn finish(peer: &Peer) {
+pub(crate) fn unlink(peer: &RcuArc<Peer>) {
     // Before anything is cleared, so that nothing cleared comes back.
     peer.dead.store(true, Release);
+    peer.device.remove_public_key(peer);
     peer.enable_timers(false);
     peer.clear_handshake();
     peer.clear_keypairs();
@@ -533,26 +526,9 @@ pub(crate) fn remove(config: &mut Config, peer: &RcuArc<Peer>) {
 /// Removes all peers of `device`, in time linear in their number. Process context, device lock held.
 pub(crate) fn remove_all(device: &Device, config: &mut Config) {
     device.allowed_ips.remove_all(&mut config.prefixes);
-    for peer in mem::take(&mut config.peers).into_objects() {
-        unlink(&peer);
-        cpu::cond_resched();
-    }
-    resources::leave_napis(device, 0);
-}
-
-/// As [`remove_all`], for a device that is about to lose its tables. The peers stay in that of public
-/// keys, which is cheaper to drop with what is in it than to empty; until then they may be found, and
-/// are dead, as those are that somebody found just before they were removed.
-///
-/// Returns the last that holds them, but for what is under way, to be dropped after the tables: then
-/// they go in the order in which they came, and so does their memory.
-pub(crate) fn end_all(device: &Device, config: &mut Config) -> PeerList<RcuArc<Peer>> {
-    device.allowed_ips.remove_all(&mut config.prefixes);
     let peers = mem::take(&mut config.peers);
     for peer in peers.iter() {
-        finish(peer);
-        cpu::cond_resched();
+        unlink(peer);
     }
     resources::leave_napis(device, 0);
-    peers
 }

@@ -78,11 +78,6 @@ impl<T> PeerList<T> {
             .filter_map(|(_, object)| object.as_ref())
     }
 
-    /// All objects, in order, taken out.
-    pub fn into_objects(self) -> impl Iterator<Item = T> {
-        self.entries.into_iter().filter_map(|(_, object)| object)
-    }
-
     /// The first object with a number above this one.
     pub fn next_after(&self, number: u64) -> Option<&T> {
         let at = match self.position(number) {
@@ -147,13 +142,6 @@ mod tests {
         assert_eq!(list.add(5, 1, GFP_KERNEL), Ok(None));
         assert_eq!(list.add(4, 1, GFP_KERNEL), Ok(None));
         assert_eq!((list.len(), list.next_after(3)), (1, None));
-    }
-
-    #[test]
-    fn all_are_taken_out_in_order_but_for_gaps() {
-        let mut list = list([3, 5, 9]);
-        list.remove(5);
-        assert_eq!(list.into_objects().collect::<Vec<_>>(), [30, 90]);
     }
 
     /// Against a tree, with so many taken out that gaps are closed again and again.
