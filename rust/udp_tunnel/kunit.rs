@@ -78,10 +78,10 @@ mod tests {
         let _bh = ReadLockBh::new();
         // SAFETY: By the requirement initialised, and with bottom halves disabled. Whatever is
         // there is valid, and comes with a reference.
-        let dst = unsafe { bindings::route4_cached(routes, &mut saddr) };
+        let dst = unsafe { bindings::dst_cache_get_ip4(routes, &mut saddr) };
         if !dst.is_null() {
             // SAFETY: As above.
-            unsafe { bindings::dst_release(dst) };
+            unsafe { bindings::dst_release(dst.cast()) };
         }
         !dst.is_null()
     }
