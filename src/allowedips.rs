@@ -580,6 +580,29 @@ mod tests {
     }
 
     #[test]
+    fn every_change_ends_what_cursors_lead_to() {
+        let (t, mut w) = AllowedIps::new();
+        let [a, b, c] = peers();
+        let mut last = w.seq();
+        assert!(last != 0);
+        // Whether there was a change since the last look.
+        let mut changed = |w: &Writer<Peer>| core::mem::replace(&mut last, w.seq()) < w.seq();
+        assert!(t.insert(&mut w, v4(10, 0, 0, 0), 8, &a).is_ok());
+        assert!(changed(&w));
+        assert!(t.insert(&mut w, v4(10, 0, 0, 1), 32, &b).is_ok());
+        assert!(changed(&w));
+        assert!(t.remove(&mut w, v4(10, 0, 0, 0), 8, &a));
+        assert!(changed(&w));
+        // Who has nothing to lose changes nothing.
+        t.remove_by_peer(&mut w, &c);
+        assert!(!changed(&w));
+        t.remove_by_peer(&mut w, &b);
+        assert!(changed(&w));
+        t.remove_all(&mut w);
+        assert!(changed(&w));
+    }
+
+    #[test]
     fn deepest_tries() {
         let (t, mut w) = AllowedIps::new();
         let [a, b] = peers();

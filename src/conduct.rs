@@ -357,6 +357,8 @@ mod tests {
         // Right after boot.
         let pace = Pace::new(3);
         assert_eq!(pace.wait(3), 0);
+        // However long it has been quiet.
+        assert_eq!(pace.wait(1 << 62), 0);
         pace.note(3);
         assert_eq!(pace.wait(3), REKEY_TIMEOUT_NS);
         assert_eq!(pace.wait(REKEY_TIMEOUT_NS + 2), 1);

@@ -130,8 +130,8 @@ mod tests {
     /// (previous, current, next), 0 for none.
     fn state(k: &Keypairs<Key>) -> (u32, u32, u32) {
         let g = read_lock();
-        let n = |c: &RcuCell<Key>| c.load(&g).map_or(0, |k| k.0);
-        (n(&k.previous), n(&k.current), n(&k.next))
+        let n = |key: Option<RcuRef<'_, Key>>| key.map_or(0, |k| k.0);
+        (n(k.previous.load(&g)), n(k.current(&g)), n(k.next(&g)))
     }
 
     #[test]

@@ -142,8 +142,11 @@ mod tests {
             refuse(&load, MANY);
             assert_eq!(load.check(0, (1000 + 1000 * second) * MS), Loaded);
         }
+        // Whenever in the second after the next message comes.
+        refuse(&load, MANY);
+        assert_eq!(load.check(0, 11_999 * MS), Loaded);
         refuse(&load, MANY - 1);
-        assert_eq!(load.check(0, 11_000 * MS), Over);
+        assert_eq!(load.check(0, 12_999 * MS), Over);
     }
 
     #[test]

@@ -287,6 +287,24 @@ mod tests {
     }
 
     #[test]
+    fn times_and_room_are_those_of_the_paper_and_the_c_driver() {
+        let ms = 1_000_000;
+        assert_eq!(REKEY_AFTER_TIME_NS, 120_000 * ms);
+        assert_eq!(REJECT_AFTER_TIME_NS, 180_000 * ms);
+        assert_eq!(REKEY_TIMEOUT_NS, 5_000 * ms);
+        assert_eq!(REKEY_TIMEOUT_JITTER_MAX_NS, 333_333_333);
+        assert_eq!(KEEPALIVE_TIMEOUT_NS, 10_000 * ms);
+        assert_eq!(COOKIE_SECRET_MAX_AGE_NS, 120_000 * ms);
+        assert_eq!(COOKIE_SECRET_LATENCY_NS, 5_000 * ms);
+        assert_eq!(UNDER_LOAD_LINGER_NS, 1_000 * ms);
+        assert_eq!(MAX_PEERS_PER_DEVICE, 1_048_576);
+        assert_eq!(MAX_QUEUED_INCOMING_HANDSHAKES, 4096);
+        assert_eq!(MAX_QUEUED_UNPROVEN, 2048);
+        assert_eq!(MAX_STAGED_PACKETS, 128);
+        assert_eq!(MAX_QUEUED_PACKETS, 1024);
+    }
+
+    #[test]
     fn fields_lie_where_the_paper_has_them() {
         let mut bytes = [0u8; 148];
         for (byte, n) in bytes.iter_mut().zip(0..) {

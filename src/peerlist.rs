@@ -144,6 +144,27 @@ mod tests {
         assert_eq!((list.len(), list.next_after(3)), (1, None));
     }
 
+    #[test]
+    fn gaps_are_closed_when_they_are_more_than_a_few_and_more_than_half() {
+        // A few: 64, though more than half.
+        let mut few = list(0..100);
+        for n in 0..64 {
+            assert_eq!(few.remove(n), Some(n * 10));
+        }
+        assert_eq!((few.len(), few.entries.len()), (36, 100));
+        assert_eq!(few.remove(64), Some(640));
+        assert_eq!((few.len(), few.entries.len()), (35, 35));
+        // Half, of many.
+        let mut many = list(0..200);
+        for n in 0..100 {
+            assert_eq!(many.remove(n), Some(n * 10));
+        }
+        assert_eq!((many.len(), many.entries.len()), (100, 200));
+        assert_eq!(many.remove(100), Some(1000));
+        assert_eq!((many.len(), many.entries.len()), (99, 99));
+        assert!(many.iter().copied().eq((101..200).map(|n| n * 10)));
+    }
+
     /// Against a tree, with so many taken out that gaps are closed again and again.
     #[test]
     fn as_a_tree_would_have_it() {

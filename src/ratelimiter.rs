@@ -479,6 +479,53 @@ mod tests {
         assert!(is_consistent(&mut limiter));
     }
 
+    /// Else a lookup would walk through half of a full table, which a flood would make it do.
+    #[test]
+    fn sources_spread_over_many_chains() {
+        for (capacity, chains) in [(0, 16), (64, 16), (65, 32), (MAX_ENTRIES + 1, 16384)] {
+            assert_eq!(limiter(capacity).heads.len(), chains);
+        }
+        // Whatever they differ in.
+        let sources: [fn(u32) -> (u64, IpAddr); 3] = [
+            |n| (1, v4(n)),
+            |n| (u64::from(n), v4(1)),
+            |n| (1, v6(u64::from(n) << 32, 0)),
+        ];
+        for source in sources {
+            let mut limiter = limiter(256);
+            for n in 0..256 {
+                let (net_id, ip) = source(n);
+                assert!(limiter.allow(net_id, ip, NOW));
+            }
+            // 64 chains for 256: by chance, about one stays empty.
+            let empty = limiter.heads.iter().filter(|h| **h == NONE).count();
+            assert!(empty < 16);
+            assert!(is_consistent(&mut limiter));
+        }
+    }
+
+    /// The sweep goes round, a bit with each new source, and forgets what it passes.
+    #[test]
+    fn each_new_source_looks_at_two_others() {
+        let mut limiter = limiter(4096);
+        for n in 0..100 {
+            assert!(limiter.allow(1, v4(n), NOW));
+        }
+        let later = NOW + NSEC_PER_SEC;
+        limiter.swept = 0;
+        for n in 100..150 {
+            assert!(limiter.allow(1, v4(n), later));
+        }
+        // The first one found two that were as good as new; the others one each, in whose place the
+        // last one to come was put, and looked at.
+        assert_eq!(limiter.len(), 99);
+        assert!(is_consistent(&mut limiter));
+        // A known source pays nothing.
+        let before = limiter.len();
+        assert!(limiter.allow(1, v4(149), later));
+        assert_eq!(limiter.len(), before);
+    }
+
     #[test]
     fn entries_are_small() {
         assert_eq!(size_of::<Entry>(), 32);

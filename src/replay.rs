@@ -133,6 +133,8 @@ mod tests {
         for c in [0, 1, 9, 8, 7] {
             assert!(w.accept(c));
             assert!(!w.accept(c));
+            // However often it is tried.
+            assert!(!w.accept(c));
         }
         assert!(w.greatest() == Some(9));
     }

@@ -207,7 +207,10 @@ mod tests {
             assert_eq!(m.submitted(1, 0), None, "{n} segments are one worker's");
         }
         assert_eq!(m.submitted(1, 0), Some(1), "too many for one");
-        assert_eq!(m.submitted(1, 0), None, "two are up");
+        for n in 10..=2 * SHARE {
+            assert_eq!(m.submitted(1, 0), None, "{n} segments are two workers'");
+        }
+        assert_eq!(m.submitted(1, 0), Some(2), "too many for two");
     }
 
     #[test]
@@ -298,13 +301,14 @@ mod tests {
         let mut m = Machine::new(4);
         assert_eq!(m.submitted(1, 100 * MS), Some(0));
         assert_eq!(m.submitted(1, 105 * MS), None);
+        assert_eq!(m.submitted(1, 110 * MS), None, "that is not long yet");
         assert_eq!(
             m.submitted(1, 111 * MS),
             Some(1),
             "something waited for 11 ms"
         );
         assert_eq!(m.submitted(1, 112 * MS), None, "one was called just now");
-        m.workers.taken(4);
+        m.workers.taken(5);
         assert_eq!(m.submitted(1, 150 * MS), None, "nothing had waited");
         assert_eq!(m.submitted(1, 160 * MS), None);
         assert_eq!(

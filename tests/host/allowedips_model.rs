@@ -144,6 +144,111 @@ fn unused_chunks_go() {
     assert_eq!(tries.ips.audit(&tries.writer), Ok(()));
 }
 
+/// Prefixes of one address, each in the one before: a node for each, and no others.
+fn nested(cidr: u8) -> (IpAddr, u8) {
+    (IpAddr::V6(Ipv6Addr::UNSPECIFIED), cidr)
+}
+
+/// What there is memory for after each new node: more by a third, rounded up to a power of two, when
+/// it is needed and not before.
+#[test]
+fn memory_grows_by_a_third() {
+    let domain = Domain::new();
+    let _in = domain.enter();
+    let mut tries = Tries::new();
+    assert_eq!(tries.writer.usage(), Usage::default());
+    let sizes = [16, 16, 16, 16, 32, 32, 64];
+    let (mut capacity, mut chunks) = (0, sizes.iter());
+    for n in 0..=128 {
+        let (addr, cidr) = nested(n);
+        assert!(tries.insert(0, addr, cidr));
+        if usize::from(n) == capacity {
+            capacity += chunks.next().unwrap();
+        }
+        let usage = tries.writer.usage();
+        assert_eq!(
+            (usage.nodes, usage.capacity),
+            (usize::from(n) + 1, capacity)
+        );
+    }
+    assert!(chunks.next().is_none());
+    tries.ips.remove_all(&mut tries.writer);
+}
+
+/// What was given back is used again before there is more memory, as soon as no reader may be there.
+#[test]
+fn slots_are_used_again_before_memory_grows() {
+    let domain = Domain::new();
+    let _in = domain.enter();
+    let mut tries = Tries::new();
+    for n in 0..16 {
+        let (addr, cidr) = nested(n);
+        assert!(tries.insert(0, addr, cidr));
+    }
+    let reader = read_lock();
+    for n in 8..16 {
+        let Tries { ips, writer, peers } = &mut tries;
+        let (addr, cidr) = nested(n);
+        assert!(ips.remove(writer, addr, cidr, &peers[0]));
+    }
+    let usage = tries.writer.usage();
+    assert_eq!((usage.nodes, usage.waiting, usage.capacity), (8, 8, 16));
+    drop(reader);
+    for n in 8..16 {
+        let (addr, cidr) = nested(n);
+        assert!(tries.insert(0, addr, cidr));
+        assert_eq!(tries.ips.audit(&tries.writer), Ok(()));
+    }
+    let usage = tries.writer.usage();
+    assert_eq!((usage.nodes, usage.waiting, usage.capacity), (16, 0, 16));
+    tries.ips.remove_all(&mut tries.writer);
+}
+
+/// An empty chunk stays if it would soon be made again, and only then.
+#[test]
+fn an_empty_chunk_may_stay() {
+    let domain = Domain::new();
+    let _in = domain.enter();
+    // Nodes up to the first one of the second chunk; then one after the other goes.
+    let mut tries = Tries::new();
+    let remove = |tries: &mut Tries, n: u8| {
+        let Tries { ips, writer, peers } = tries;
+        let (addr, cidr) = nested(n);
+        assert!(ips.remove(writer, addr, cidr, &peers[0]));
+        writer.reclaim();
+        writer.reclaim();
+        assert_eq!(ips.audit(writer), Ok(()));
+        writer.usage().capacity
+    };
+    for n in 0..=16 {
+        let (addr, cidr) = nested(n);
+        assert!(tries.insert(0, addr, cidr));
+    }
+    assert_eq!(remove(&mut tries, 16), 32, "without it there is no room");
+    assert_eq!(remove(&mut tries, 15), 16, "an eighth of 15 is room enough");
+    // It comes again.
+    for n in 15..=16 {
+        let (addr, cidr) = nested(n);
+        assert!(tries.insert(0, addr, cidr));
+    }
+    assert_eq!(tries.writer.usage().capacity, 32);
+    tries.ips.remove_all(&mut tries.writer);
+
+    // Of what the last node's chunk is much larger than, or not.
+    for (others, capacity) in [(16, 16), (31, 32), (32, 32 + 64), (33, 48)] {
+        let mut tries = Tries::new();
+        for n in 0..=128 {
+            let (addr, cidr) = nested(n);
+            assert!(tries.insert(0, addr, cidr));
+        }
+        for n in (others..128).rev() {
+            remove(&mut tries, n);
+        }
+        assert_eq!(remove(&mut tries, 128), capacity, "{others}");
+        tries.ips.remove_all(&mut tries.writer);
+    }
+}
+
 /// Slots are not used again while a reader might be at them.
 #[test]
 fn a_reader_keeps_slots_from_reuse() {
