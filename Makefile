@@ -27,6 +27,8 @@ help:
 	@echo '  lint           format, clippy, unsafe only where it may be and argued for'
 	@echo '  unit           cargo test of the protocol on the host'
 	@echo '  fuzz           coverage-guided, of the same files, briefly; scripts/fuzz --seconds N for longer'
+	@echo '  mutants        whether those tests notice when the code is wrong (cargo-mutants; an hour at a time)'
+	@echo '                 MUTANTS="--limit <seconds> <file>..."; goes on where the last run ended'
 	@echo '  smoke          demo, unload under traffic, wrong input, in one boot'
 	@echo "  kselftest      the kernel's own netns.sh, unmodified; SMP=<n> (default 2)"
 	@echo '  netlink        one conversation with the C driver and with ours, compared'
@@ -70,6 +72,9 @@ test:
 lint unit fuzz smoke kselftest scenarios interop kunit sanitize:
 	@scripts/$@
 
+mutants:
+	@scripts/mutants $(MUTANTS)
+
 misuse:
 	@scripts/sanitize misuse apifuzz
 
@@ -94,5 +99,5 @@ profile:
 clean:
 	rm -rf build rust-project.json
 
-PHONY := all help module clippy install uninstall doc rust-analyzer demo test lint unit fuzz smoke kselftest netlink clients network scenarios interop kunit misuse sanitize bench flood profile clean
+PHONY := all help module clippy install uninstall doc rust-analyzer demo test lint unit fuzz mutants smoke kselftest netlink clients network scenarios interop kunit misuse sanitize bench flood profile clean
 .PHONY: $(PHONY)

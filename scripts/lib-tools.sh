@@ -63,6 +63,23 @@ measure_tools_ensure() {
 	MEASURE_TOOLS=$CACHE/$name
 }
 
+# cargo-mutants, built by the sandbox's cargo. Sets MUTANTS_TOOL.
+CARGO_MUTANTS=26.0.0    # 27 wants a rustc newer than trixie's
+mutants_tool_fill() {
+	# Not optimised: it waits for cargo most of the time. What is built stays if it takes too long.
+	logged "$CACHE/log/cargo-mutants.log" "building cargo-mutants $CARGO_MUTANTS (about 2 minutes)" bounded 3600 \
+		"$TOP/scripts/sandbox" -- env CARGO_PROFILE_DEV_DEBUG=0 CARGO_INCREMENTAL=0 \
+		cargo install --quiet --locked --debug cargo-mutants --version "$CARGO_MUTANTS" \
+		--root "$1" --target-dir "$BUILD/cargo-mutants"
+	rm -rf "$BUILD/cargo-mutants"
+}
+mutants_tool_ensure() {
+	local name
+	name=cargo-mutants-$(key "$PIN_SUITE" "$CARGO_MUTANTS")
+	cache_make "$name" mutants_tool_fill
+	MUTANTS_TOOL=$CACHE/$name/bin/cargo-mutants
+}
+
 # The load generator of tests/bench, in the build directory. Sets BENCH_LOAD.
 bench_load_build() {
 	cd "$TOP/tests/bench/load"
