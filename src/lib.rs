@@ -10,9 +10,9 @@
 pub mod allowedips;
 pub mod conduct;
 pub mod cookie;
-#[expect(
-    dead_code,
-    reason = "crate-private: here only its own tests use it, and not all of it"
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "crate-private: here only its own tests use it")
 )]
 pub mod keypairs;
 pub mod life;
