@@ -44,10 +44,7 @@ use crate::{
 use core::{
     alloc::Layout,
     marker::PhantomData,
-    mem::{
-        ManuallyDrop,
-        MaybeUninit, //
-    },
+    mem::ManuallyDrop,
     ops::Deref,
     ptr::NonNull, //
 };
@@ -262,11 +259,7 @@ impl<T: RcuObject> RcuArc<T> {
     where
         Error: From<E>,
     {
-        let memory = cache.alloc()?.cast::<MaybeUninit<Inner<T>>>();
-        // SAFETY: Memory of this layout, which is ours. The box frees it by `kfree()`, which takes
-        // back what is from a cache as well.
-        let memory = unsafe { KBox::from_raw(memory.as_ptr()) };
-        let inner = memory.write_pin_init(try_pin_init!(Inner {
+        let inner = cache.pin_init(try_pin_init!(Inner {
             rcu: Opaque::uninit(),
             refcount: Count::one(),
             value <- init,

@@ -35,6 +35,7 @@ use crate::{
 };
 use core::{
     marker::PhantomData,
+    mem::MaybeUninit,
     ptr::{
         self,
         NonNull, //
@@ -124,9 +125,23 @@ impl<T: RcuObject> SlabCache<T> {
         }
     }
 
+    /// Makes an `I`, which is what an [`RcuArc<T>`](RcuArc) points to, in memory of the cache. May
+    /// sleep. An error also before [`create`](Self::create).
+    pub(crate) fn pin_init<I>(&'static self, init: impl PinInit<I, Error>) -> Result<Pin<KBox<I>>> {
+        const {
+            let layout = RcuArc::<T>::LAYOUT;
+            assert!(size_of::<I>() == layout.size() && align_of::<I>() == layout.align());
+        }
+        let memory = self.alloc()?.cast::<MaybeUninit<I>>();
+        // SAFETY: Memory of this layout, which is ours. The box frees it by `kfree()`, which takes
+        // back what is from a cache as well.
+        let memory = unsafe { KBox::from_raw(memory.as_ptr()) };
+        memory.write_pin_init(init)
+    }
+
     /// Memory for an object of [`RcuArc::<T>::LAYOUT`](RcuArc::LAYOUT), uninitialised; `kfree()`
-    /// frees it. May sleep. An error also before [`create`](Self::create).
-    pub(crate) fn alloc(&'static self) -> Result<NonNull<u8>, AllocError> {
+    /// frees it.
+    fn alloc(&'static self) -> Result<NonNull<u8>, AllocError> {
         // ORDERING: Acquire: pairs with the release in `create`.
         let cache = self.slot.cache.load(Acquire);
         if cache.is_null() {

@@ -44,6 +44,31 @@ mod bindings {
     }
 }
 
+/// Memory is the stand-in's, wherever it comes from.
+pub mod slab {
+    use crate::twin_alloc::{
+        AllocError,
+        KBox,
+        GFP_KERNEL, //
+    };
+    use std::{
+        marker::PhantomData,
+        pin::Pin, //
+    };
+
+    /// A cache of memory for `T`s.
+    pub struct SlabCache<T>(PhantomData<fn(T) -> T>);
+
+    impl<T> SlabCache<T> {
+        pub(crate) fn pin_init<I>(
+            &'static self,
+            init: impl FnOnce() -> I,
+        ) -> Result<Pin<KBox<I>>, AllocError> {
+            KBox::try_pin_init(init, GFP_KERNEL)
+        }
+    }
+}
+
 /// Loom sees to it that others come in between.
 pub(crate) mod cpu {
     pub(crate) fn handover_delay() {}
