@@ -15,6 +15,7 @@
 #include <linux/skbuff.h>
 #include <linux/suspend.h>
 #include <net/dst_cache.h>
+#include <net/genetlink.h>
 #include <net/inet_sock.h>
 #include <net/ip_tunnels.h>
 #include <net/route.h>
@@ -54,6 +55,15 @@ enum {
 	WGK_UDP_TUNNEL_CFG_SIZE = sizeof(struct udp_tunnel_sock_cfg),
 	WGK_RTABLE_DST = offsetof(struct rtable, dst),
 	WGK_DST_DEV = offsetof(struct dst_entry, dev),
+};
+
+/* What Rust makes room for and C fills. */
+enum {
+	WGK_NAPI_SIZE = sizeof(struct napi_struct),
+	WGK_PTR_RING_SIZE = sizeof(struct ptr_ring),
+	WGK_DST_CACHE_SIZE = sizeof(struct dst_cache),
+	WGK_LINK_OPS_SIZE = sizeof(struct rtnl_link_ops),
+	WGK_GENL_FAMILY_SIZE = sizeof(struct genl_family),
 };
 
 /* Constants that are casts, which bindgen does not evaluate in a macro. */

@@ -29,6 +29,7 @@ use crate::{
     atomic::{
         Acquire,
         Atomic,
+        Full,
         Relaxed,
         Release, //
     },
@@ -223,8 +224,15 @@ fn end(own: usize) {
 pub struct Guarded<M>(ManuallyDrop<M>, Invariant<M>);
 
 impl<M: kernel::Module> Guarded<M> {
-    /// Makes the state. For a module's init.
+    /// Makes the state. For a module's init, which is the first code of a module; `EBUSY` for who
+    /// comes later, as nobody else may wait for the module's end, or say that it has come.
     pub fn init(module: &'static ThisModule) -> Result<Self> {
+        static BEGUN: Atomic<u32> = Atomic::new(0);
+
+        // ORDERING: Full, as there is no less of it; the value alone counts.
+        if BEGUN.xchg(1, Full) != 0 {
+            return Err(EBUSY);
+        }
         M::init(module)
             .map(|state| Self(ManuallyDrop::new(state), PhantomData))
             // A module that is being loaded is referenced by who does it.
@@ -269,6 +277,7 @@ pub use ::kernel;
 ///
 /// `this_module::<LocalModule>()` is the module.
 #[macro_export]
+#[allow(clippy::crate_in_macro_def, reason = "the caller's root is meant")]
 macro_rules! module {
     (type: $state:ty, $($info:tt)*) => {
         #[doc(hidden)]

@@ -65,7 +65,8 @@ static CREATED: Atomic<*mut Slot> = Atomic::new(ptr::null_mut());
 ///
 /// # Invariants
 ///
-/// What is in `slot` is a cache of objects of the layout [`RcuArc::<T>::LAYOUT`](RcuArc::LAYOUT).
+/// What is in `slot` is a cache of objects of the layout [`RcuArc::<T>::LAYOUT`](RcuArc::LAYOUT),
+/// of at most [`MAX_SIZE`](Self::MAX_SIZE) bytes.
 pub struct SlabCache<T: RcuObject> {
     name: &'static CStr,
     slot: Slot,
@@ -73,8 +74,17 @@ pub struct SlabCache<T: RcuObject> {
 }
 
 impl<T: RcuObject> SlabCache<T> {
+    /// More is not for a slab, whose layout C computes in 32 bits.
+    pub const MAX_SIZE: usize = 8192;
+
     /// A cache that is still to be [created](Self::create); its name in `/proc/slabinfo`.
+    ///
+    /// Objects may have up to [`MAX_SIZE`](Self::MAX_SIZE) bytes: refused at compile time otherwise.
     pub const fn new(name: &'static CStr) -> Self {
+        assert!(
+            RcuArc::<T>::LAYOUT.size() <= Self::MAX_SIZE,
+            "too large for a cache"
+        );
         // INVARIANT: Null.
         Self {
             name,
@@ -94,7 +104,7 @@ impl<T: RcuObject> SlabCache<T> {
             return Ok(());
         }
         let layout = RcuArc::<T>::LAYOUT;
-        // CAST: Both are small, or the cache could not be made.
+        // CAST: By the type invariants the size is small, and no alignment is larger.
         let (size, align) = (layout.size() as c_uint, layout.align() as c_uint);
         // SAFETY: The name is a string, and copied. The context is the caller's duty.
         let cache = unsafe { bindings::slab_create(self.name.as_char_ptr(), size, align) };
@@ -133,8 +143,8 @@ impl<T: RcuObject> SlabCache<T> {
             assert!(size_of::<I>() == layout.size() && align_of::<I>() == layout.align());
         }
         let memory = self.alloc()?.cast::<MaybeUninit<I>>();
-        // SAFETY: Memory of this layout, which is ours. The box frees it by `kfree()`, which takes
-        // back what is from a cache as well.
+        // SAFETY: Memory of this layout, which is ours. The box, which nobody can have grow, frees
+        // it as `Kmalloc` does: by `kfree()`, which takes back what is from a cache as well.
         let memory = unsafe { KBox::from_raw(memory.as_ptr()) };
         memory.write_pin_init(init)
     }

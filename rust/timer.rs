@@ -92,8 +92,9 @@ fn jiffies_at(at_mono_ns: u64) -> c_ulong {
     let ticks = match at_mono_ns.saturating_sub(mono_coarse_ns()) {
         0 => 0,
         ns => {
+            // Where HZ does not divide a second evenly, C multiplies first: not more than decades.
             // SAFETY: An FFI call without requirements.
-            let ticks = unsafe { kernel::bindings::nsecs_to_jiffies64(ns) };
+            let ticks = unsafe { kernel::bindings::nsecs_to_jiffies64(ns.min(1 << 60)) };
             ticks.saturating_add(2).min(MAX_JIFFY_OFFSET)
         }
     };

@@ -65,8 +65,8 @@ mod kunit;
 
 pub use endpoint::Endpoint;
 
-// What is accessed as a field is where C has it. (Of `struct sock` nothing is: with some
-// configurations, lockdep among them, its binding is laid out in another way.)
+// What is accessed as a field is where C has it. (Of `struct sock` nothing is: bindgen
+// leaves the named struct of a lock out of a union there, which with lockdep is its largest member.)
 const _: () = {
     use bindings::{
         socket,
@@ -208,8 +208,8 @@ fn create(net: &Net, family: L3, port: u16) -> Result<NonNull<bindings::sock>> {
     let mut socket = ptr::null_mut();
     // SAFETY: The namespace is alive while borrowed, and the pointers are valid for the call.
     to_result(unsafe { bindings::udp_sock_create(net.as_ptr().cast(), &mut config, &mut socket) })?;
-    // SAFETY: A new socket with all that belongs to it, which nobody else knows. The offsets are
-    // those of fields of these types.
+    // SAFETY: A new socket with all that belongs to it. It is bound, so others may find it, but
+    // these fields are its maker's to set. The offsets are those of fields of these types.
     unsafe {
         let sk = NonNull::new((*socket).sk).ok_or(EINVAL)?;
         sk.byte_add(bindings::WGK_SOCK_ALLOCATION as usize)

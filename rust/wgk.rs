@@ -28,6 +28,16 @@ pub(crate) mod bindings {
     include!(concat!(env!("WGK_BINDINGS"), "/helpers_generated.rs"));
 }
 
+// What Rust makes room for and C fills is as large as C says. (bindgen can be wrong: of a union it
+// leaves out what it has no name for.)
+const _: () = {
+    assert!(size_of::<bindings::napi_struct>() == bindings::WGK_NAPI_SIZE as usize);
+    assert!(size_of::<bindings::ptr_ring>() == bindings::WGK_PTR_RING_SIZE as usize);
+    assert!(size_of::<bindings::dst_cache>() == bindings::WGK_DST_CACHE_SIZE as usize);
+    assert!(size_of::<bindings::rtnl_link_ops>() == bindings::WGK_LINK_OPS_SIZE as usize);
+    assert!(size_of::<bindings::genl_family>() == bindings::WGK_GENL_FAMILY_SIZE as usize);
+};
+
 /// Prefix of this crate's own `pr_*!` lines; the name that users of the C driver grep for.
 const __LOG_PREFIX: &[u8] = b"wireguard\0";
 

@@ -50,8 +50,9 @@ const SHARE: i64 = 8;
 /// clock is coarse. One call in so long costs nothing if they are only busy.
 const STALLED_NS: u64 = 10_000_000;
 
-/// CPUs that are looked at for one whose worker is not up. The next submission goes on with others.
-const TRIES: usize = 4;
+/// CPUs that are looked at for one whose worker is not up. The next submission goes on with others:
+/// when all are up, each looks in vain.
+const TRIES: usize = 2;
 
 /// The marks are the bits from this one on. CPUs whose numbers are equal modulo `CPUS` share one, and
 /// count as one.
