@@ -76,6 +76,17 @@ sandbox_command() {
 		"$SANDBOX/root" "${KERNEL_DIR:-}" "$TOP" "$CACHE" "${SANDBOX_BINDS[@]}" --)
 }
 
+# cargo_fetch WHOSE CARGO-ARGUMENT...: the crates of WHOSE Cargo.lock, if they are
+# not there. On its own, as that part depends on the network.
+cargo_fetch() {
+	local whose=$1
+	shift
+	! in_sandbox timeout --kill-after=10 300 cargo fetch --quiet "$@" --offline 2>/dev/null || return 0
+	say "fetching the crates of $whose"
+	in_sandbox timeout --kill-after=10 600 cargo fetch "$@" ||
+		die "cargo could not fetch the crates; the sandbox takes proxies, certificates and ~/.cargo/config.toml from the host"
+}
+
 # in_sandbox_with PATH COMMAND...: with this path in it as well.
 in_sandbox_with() {
 	local SANDBOX_BINDS=("$1")
