@@ -26,6 +26,6 @@ echo "$mark" >/dev/kmsg
 check "an interface with an address" eval 'ip link add wg0 type wireguard && ip addr add 10.9.9.1/24 dev wg0 && ip link set wg0 up'
 # Whether the module stays without a target depends on the kernel's configuration.
 modprobe -q netconsole netconsole=6665@10.9.9.1/wg0,6666@10.9.9.2/02:00:00:00:00:01
-check "netconsole asked for it" wait_for 15 since_then 'wg0'
+check "netconsole asked for it" wait_for 15 since_then "interface name 'wg0'"
 check "and was refused" wait_for 15 since_then "wg0 doesn't support polling"
 verdict
