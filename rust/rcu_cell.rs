@@ -108,15 +108,7 @@ impl<T: RcuObject> RcuCell<T> {
 impl<T: RcuObject> Drop for RcuCell<T> {
     #[inline]
     fn drop(&mut self) {
-        // Not by `swap`: tries of a million prefixes are dropped in one RCU callback, and a locked
-        // instruction for each of their nodes would keep softirqs busy for long.
-        //
-        // ORDERING: Relaxed: there is nobody else, and whoever made that known has seen to it that
-        // the last change of the pointer is seen.
-        let ptr = self.ptr.load(Relaxed);
-        // SAFETY: By the type invariants, the pointer comes from `into_raw`, and its reference is
-        // the cell's, which ends here.
-        drop(NonNull::new(ptr).map(|ptr| unsafe { RcuArc::from_raw(ptr) }));
+        drop(self.swap(None));
     }
 }
 
