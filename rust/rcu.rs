@@ -245,9 +245,7 @@ impl<T: RcuObject> RcuArc<T> {
             }? Error),
             flags,
         )?;
-        // SAFETY: The box is not moved out of; what the pointer points to stays pinned.
-        let inner = unsafe { Pin::into_inner_unchecked(inner) };
-        Ok(Self::from_box(inner))
+        Ok(Self::from_pinned(inner))
     }
 
     /// The memory of an object: what a [`SlabCache`] gives.
@@ -264,9 +262,7 @@ impl<T: RcuObject> RcuArc<T> {
             refcount: Count::one(),
             value <- init,
         }? Error))?;
-        // SAFETY: The box is not moved out of; what the pointer points to stays pinned.
-        let inner = unsafe { Pin::into_inner_unchecked(inner) };
-        Ok(Self::from_box(inner))
+        Ok(Self::from_pinned(inner))
     }
 
     /// Allocates an object and moves `value` into it.
@@ -280,6 +276,12 @@ impl<T: RcuObject> RcuArc<T> {
             flags,
         )?;
         Ok(Self::from_box(inner))
+    }
+
+    #[inline]
+    fn from_pinned(inner: Pin<KBox<Inner<T>>>) -> Self {
+        // SAFETY: The box is not moved out of; what the pointer points to stays pinned.
+        Self::from_box(unsafe { Pin::into_inner_unchecked(inner) })
     }
 
     #[inline]

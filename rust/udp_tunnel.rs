@@ -128,9 +128,7 @@ impl<T: UdpReceiver> UdpSocket<T> {
         let weak = WeakNet::new(net)?;
         let guest = SocketGuest::new();
         let sk = create(net, family, port)?;
-        // SAFETY: Numbers and pointers, optional ones where they are functions: all may be zero.
-        let mut config =
-            unsafe { MaybeUninit::<bindings::udp_tunnel_sock_cfg>::zeroed().assume_init() };
+        let mut config: bindings::udp_tunnel_sock_cfg = pin_init::zeroed();
         config.sk_user_data = RcuArc::as_raw(&ctx).as_ptr().cast();
         config.encap_type = 1;
         config.encap_rcv = Some(receive::<T>);
@@ -190,7 +188,7 @@ impl<T: UdpReceiver> Drop for UdpSocket<T> {
 /// sends from any context, never waits for its own buffer, and may use the memory reserves, for a
 /// swap device could be behind it. Sleeps.
 fn create(net: &Net, family: L3, port: u16) -> Result<NonNull<bindings::sock>> {
-    // SAFETY: Numbers only.
+    // SAFETY: Numbers only. (Which does not follow from the bindings: addresses are the kernel's.)
     let mut config = unsafe { MaybeUninit::<bindings::udp_port_cfg>::zeroed().assume_init() };
     config.local_udp_port = port.to_be();
     match family {
