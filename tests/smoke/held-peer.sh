@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# usage (in the guest, two CPUs): tests/smoke/held-peer.sh
+# usage (in the guest, two CPUs or more): tests/smoke/held-peer.sh
 #
 # A removed peer that something still holds, here a work item whose CPU never
 # gets to it, with a route of a namespace in its cache: the namespace goes all
@@ -12,9 +12,10 @@ set -uo pipefail
 param=/sys/module/wireguard_rs/parameters/debug_objects
 fair=/sys/kernel/debug/sched/fair_server/cpu1/runtime
 rt=/proc/sys/kernel/sched_rt_runtime_us
-hog=
+hog= away=()
 cleanup() {
 	[[ ! $hog ]] || kill "$hog" 2>/dev/null
+	for cpu in "${away[@]}"; do echo 1 >"$cpu/online"; done
 	[[ ! ${rt_was-} ]] || echo "$rt_was" >$rt
 	[[ ! ${fair_was-} ]] || echo "$fair_was" >$fair
 	echo "${param_was:-N}" >$param
@@ -64,6 +65,11 @@ rtnl_free() {
 param_was=$(<$param)
 echo 1 >$param
 echo "held-peer: begins" >/dev/kmsg
+# Peers are spread over the CPUs by their numbers: with two CPUs, of two peers one is on each.
+for cpu in /sys/devices/system/cpu/cpu[0-9]*; do
+	[[ $cpu =~ cpu[01]$ ]] || { echo 0 >"$cpu/online" && away+=("$cpu"); }
+done
+check "two CPUs are left" test "$(nproc)" = 2
 namespaces_up
 for n in 0 1; do
 	private[$n]=$(wg genkey)

@@ -19,7 +19,7 @@ trap cleanup EXIT
 since_then() { dmesg | sed -n "/$mark/,\$p" | grep -qE "$1"; }
 
 if ! modprobe -nq netconsole; then
-	skip "netconsole on an interface of ours: this kernel has no module netconsole"
+	skip "netconsole on an interface of ours" "this kernel has no module netconsole"
 	exit 0
 fi
 echo "$mark" >/dev/kmsg
