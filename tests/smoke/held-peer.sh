@@ -9,6 +9,7 @@
 set -uo pipefail
 . "$(dirname "$0")/lib.sh"
 
+mark="held-peer: begins, $$"
 param=/sys/module/wireguard_rs/parameters/debug_objects
 fair=/sys/kernel/debug/sched/fair_server/cpu1/runtime
 rt=/proc/sys/kernel/sched_rt_runtime_us
@@ -25,7 +26,7 @@ cleanup() {
 trap cleanup EXIT
 
 # lines PATTERN: how often the driver said so since this script began.
-lines() { dmesg | sed -n '/held-peer: begins/,$p' | grep -cE "$1"; }
+lines() { dmesg | sed -n "/$mark/,\$p" | grep -cE "$1"; }
 destroyed() { lines 'wg0: Peer [0-9]+ .* destroyed'; }
 both_destroyed() { (($(destroyed) == 2)); }
 said() { (($(lines "$1"))); }
@@ -64,7 +65,7 @@ rtnl_free() {
 
 param_was=$(<$param)
 echo 1 >$param
-echo "held-peer: begins" >/dev/kmsg
+echo "$mark" >/dev/kmsg
 # Peers are spread over the CPUs by their numbers: with two CPUs, of two peers one is on each.
 for cpu in /sys/devices/system/cpu/cpu[0-9]*; do
 	[[ $cpu =~ cpu[01]$ ]] || { echo 0 >"$cpu/online" && away+=("$cpu"); }
