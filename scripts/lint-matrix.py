@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Every public type of crate wgk has a row in the matrix and every row a type; `unsafe` is counted.
+"""Every public type of crate wgk has a row in the matrix, every row a type and an attempt; `unsafe` is counted.
 
 usage: lint-matrix.py [--unsafe] (in the checkout)
 
-Rows are those of Documentation/matrix.md whose first cell is a name. The table "unsafe, by file" of
+Rows are those of Documentation/matrix.md whose first cell is a name. Somebody must try to misuse each type:
+it is named in the code of tests/misuse or tests/compile-fail, or the list "Tried by another word" says where. The table "unsafe, by file" of
 Documentation/safety.md has, for each file of rust/, how often the keyword stands in its code, and what
 for: blocks, functions, implementations, traits, the rest (types of functions, items of macros).
 --unsafe prints that table anew.
@@ -25,6 +26,9 @@ KINDS = (
     ("trait", re.compile(r"\bunsafe\s+trait\b")),
 )
 SEALED = ("Chain",)
+# Where misuse is tried, and the line of the matrix that says how, where a type is not named there.
+TRIED = ("tests/misuse", "tests/compile-fail")
+BY_ANOTHER = re.compile(r"^- `(\w+)`: (tests/\S+\.rs), `([^`]+)`")
 
 
 def code(path):
@@ -58,6 +62,31 @@ def counted(path):
     return total, ", ".join(f"{kinds[name]} {name}" for name in order if name in kinds) or "none"
 
 
+def untried(types, matrix):
+    """How many types nobody tries to misuse: neither by name, nor as the table of the others says."""
+    attempts = {str(p): "\n".join(code(p)) for d in TRIED for p in sorted(pathlib.Path(d).rglob("*.rs"))}
+    words = set(re.findall(r"\w+", "\n".join(attempts.values())))
+    table = {match[1]: (match[2], match[3]) for match in map(BY_ANOTHER.match, matrix) if match}
+    bad = 0
+    for name in sorted(types):
+        if name in words:
+            if name in table:
+                print(f"Documentation/matrix.md: `{name}` is named in an attempt: it needs no other word")
+                bad += 1
+            continue
+        path, word = table.get(name, (None, None))
+        if path is None:
+            print(f"{types[name]}: `{name}` is tried neither in tests/misuse nor in tests/compile-fail")
+            bad += 1
+        elif word not in attempts.get(path, ""):
+            print(f"Documentation/matrix.md: there is no `{word}` in {path}, where `{name}` is said to be tried")
+            bad += 1
+    for name in sorted(set(table) - set(types)):
+        print(f"Documentation/matrix.md: there is no public type `{name}` to be tried by another word")
+        bad += 1
+    return bad
+
+
 def main():
     """Prints what does not agree."""
     files = {str(path.relative_to("rust")): counted(path) for path in sorted(pathlib.Path("rust").rglob("*.rs"))}
@@ -85,6 +114,7 @@ def main():
         if ROW.match(line) and (line.count("|") != 8 or re.search(r"\|\s*\|", line)):
             print(f"Documentation/matrix.md:{number}: a row has seven cells, none of them empty")
             bad += 1
+    bad += untried(types, matrix)
     safety = pathlib.Path("Documentation/safety.md").read_text(encoding="utf-8").splitlines()
     said = {match[1]: (int(match[2]), match[3]) for match in map(COUNT.match, safety) if match}
     for name in sorted(set(files) | set(said)):
