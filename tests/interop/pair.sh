@@ -240,8 +240,10 @@ for t in 0 1; do
 		iperf3 -s -1 -p 530$t -B $(inner4 right $t) >/tmp/$PAIR-long$t 2>&1 &
 		for i in {1..100}; do ss -tlnH 'sport = 530$t' | grep -q 530 && break; sleep 0.1; done"
 done
+# So many bytes at that rate, not so many seconds: after a time that it was told, the server
+# leaves a client that is slow to end.
 for t in 0 1; do
-	at left "timeout $((seconds + 150)) iperf3 -c $(inner4 right $t) -p 530$t -u --bidir -b 100K -l 500 -t $seconds -J 2>&1" >"$TMP/long$t.json" &
+	at left "timeout $((seconds + 150)) iperf3 -c $(inner4 right $t) -p 530$t -u --bidir -b 100K -l 500 -n $((seconds * 12500)) -J 2>&1" >"$TMP/long$t.json" &
 	long[t]=$!
 done
 # ran TUNNEL: both ends of the long run came to an end.
