@@ -33,3 +33,20 @@ deb_lint() {
 	in_deb_tools timeout --kill-after=10 600 lintian --allow-root --info --tag-display-limit 0 \
 		--fail-on error,warning,info "$@" </dev/null
 }
+
+# A machine to install the package on: a system with the pinned kernel ($KREL) and
+# its headers, and the headers of the suite's own kernel, which is built without
+# Rust. What the package depends on is there, which leaves little to fetch at each
+# run.
+deb_machine_fill() {
+	logged "$CACHE/log/deb-machine.log" "making a system to install the package on (about 2 minutes)" \
+		debootstrap_into "$1/root" "${DEB_MACHINE_PACKAGES[@]}"
+}
+deb_machine_ensure() {
+	local name
+	DEB_MACHINE_PACKAGES=(bindgen dkms iproute2 kmod openssl rust-src rustc xz-utils zstd
+		"linux-image-$KREL" "linux-headers-$KREL" "linux-headers-${PIN_FLAVOUR#+deb*-}")
+	name=deb-machine-$(key "$PIN_SUITE" "$KVER" "${DEB_MACHINE_PACKAGES[@]}")
+	cache_make "$name" deb_machine_fill
+	DEB_MACHINE=$CACHE/$name
+}
