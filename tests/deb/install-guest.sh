@@ -7,32 +7,8 @@ set -uo pipefail
 deb=$1 krel=$2 kver=$3
 series=$(cut -d. -f1,2 <<<"$krel")
 version=$(dpkg-deb -f "$deb" Version)
-passed=0 failed=0
-out=/root/out
-export DEBIAN_FRONTEND=noninteractive
+. "$(dirname "$0")/lib.sh"
 
-# check NAME COMMAND...
-check() {
-	local name=$1
-	shift
-	if "$@"; then
-		passed=$((passed + 1))
-		printf 'ok - %s\n' "$name"
-	else
-		failed=$((failed + 1))
-		printf 'not ok - %s\n' "$name"
-		[[ ! -s $out ]] || tail -n 15 "$out" | sed 's/^/# /'
-	fi
-}
-apt() {
-	local start=$SECONDS status=0
-	apt-get -q -y -o APT::Sandbox::User=root -o Dpkg::Use-Pty=0 "$@" >"$out" 2>&1 </dev/null || status=$?
-	echo "# apt-get $*: $((SECONDS - start)) s"
-	return "$status"
-}
-says() { grep -qF -- "$1" "$out"; }
-says_once() { [[ $(grep -cF -- "$1" "$out") == 1 ]]; }
-in_order() { [[ $(dpkg-query -W -f '${Status}' wireguard-rs-dkms) == 'install ok installed' && ! $(dpkg --audit) ]]; }
 module() { find "/lib/modules/$1" -name 'wireguard_rs.ko*' | head -n 1; }
 # What the package may change: not what dpkg, apt and dkms keep for themselves, or
 # what other packages bring (the source).
@@ -95,5 +71,4 @@ check "apt purge" apt purge wireguard-rs-dkms
 files >/root/files.after
 check "apt purge leaves nothing behind" diff /root/files.before /root/files.after
 
-printf '%d passed, %d failed\n' "$passed" "$failed"
-((failed == 0))
+verdict
