@@ -18,6 +18,10 @@ help:
 	@echo '  install        into /lib/modules/<release>/updates, preferred to the C module'
 	@echo '                 KREL=<release> (default: the running one), DESTDIR=<dir>'
 	@echo '  uninstall      undoes install'
+	@echo '  deb            Debian packages in build/deb: wireguard-rs-dkms builds the module where it is'
+	@echo '                 installed, wireguard-rs-tools goes with prebuilt modules; lintian must be silent'
+	@echo '  deb-modules    the module as a package, wireguard-rs-modules-<release>, and build/deb/repo,'
+	@echo '                 an apt repository of all of them in a directory; KDIR=, KERNEL_SERIES= as above'
 	@echo '  doc            rustdoc of both crates, in build/doc'
 	@echo '  rust-analyzer  rust-project.json for editors'
 	@echo '  clean          removes build/ (what is shared stays in ~/.cache/wireguard-rs)'
@@ -56,6 +60,9 @@ clippy:
 
 install uninstall:
 	@scripts/install --$@ $(if $(KREL),--release '$(KREL)') $(if $(DESTDIR),--destdir '$(DESTDIR)')
+
+deb deb-modules:
+	@scripts/$@
 
 doc:
 	@scripts/doc
@@ -99,5 +106,5 @@ profile:
 clean:
 	rm -rf build rust-project.json
 
-PHONY := all help module clippy install uninstall doc rust-analyzer demo test lint unit fuzz mutants smoke kselftest netlink clients network scenarios interop kunit misuse sanitize bench flood profile clean
+PHONY := all help module clippy install uninstall deb deb-modules doc rust-analyzer demo test lint unit fuzz mutants smoke kselftest netlink clients network scenarios interop kunit misuse sanitize bench flood profile clean
 .PHONY: $(PHONY)
