@@ -6,14 +6,16 @@
 
 leaks=/sys/kernel/debug/kmemleak
 
+kmemleak_off() { grep -qw kmemleak=off /proc/cmdline; }
+
 # leaks_forget: what leaked before (at boot) is not ours.
-leaks_forget() { [[ ! -e $leaks ]] || grep -qw kmemleak=off /proc/cmdline || echo clear >"$leaks"; }
+leaks_forget() { [[ ! -e $leaks ]] || kmemleak_off || echo clear >"$leaks"; }
 
 # leaks_none NAME: a check that kmemleak finds nothing. It looks only at what
 # is older than five seconds, and a pointer on its way may hide from one scan.
 leaks_none() {
 	[[ -e $leaks ]] || return 0
-	if grep -qw kmemleak=off /proc/cmdline; then
+	if kmemleak_off; then
 		skip "$1" "kmemleak is off"
 		return 0
 	fi

@@ -9,7 +9,6 @@
 set -uo pipefail
 . "$(dirname "$0")/lib.sh"
 
-mark="held-peer: begins, $$"
 param=/sys/module/wireguard_rs/parameters/debug_objects
 fair=/sys/kernel/debug/sched/fair_server/cpu1/runtime
 rt=/proc/sys/kernel/sched_rt_runtime_us
@@ -26,7 +25,7 @@ cleanup() {
 trap cleanup EXIT
 
 # lines PATTERN: how often the driver said so since this script began.
-lines() { dmesg | sed -n "/$mark/,\$p" | grep -cE "$1"; }
+lines() { log_since | grep -cE "$1"; }
 destroyed() { lines 'wg0: Peer [0-9]+ .* destroyed'; }
 both_destroyed() { (($(destroyed) == 2)); }
 said() { (($(lines "$1"))); }
@@ -65,7 +64,7 @@ rtnl_free() {
 
 param_was=$(<$param)
 echo 1 >$param
-echo "$mark" >/dev/kmsg
+log_begins
 # Peers are spread over the CPUs by their numbers: with two CPUs, of two peers one is on each.
 for cpu in /sys/devices/system/cpu/cpu[0-9]*; do
 	[[ $cpu =~ cpu[01]$ ]] || { echo 0 >"$cpu/online" && away+=("$cpu"); }

@@ -27,6 +27,14 @@ check() {
 # The exit status of a script: 0 if every check passed and there was one.
 verdict() { ((failed == 0 && passed > 0)); }
 
+# log_begins: what log_since shows begins here.
+log_begins() {
+	log_mark="${0##*/} begins, $$"
+	echo "$log_mark" >/dev/kmsg
+}
+# log_since: the kernel's log since then.
+log_since() { dmesg | sed -n "/$log_mark/,\$p"; }
+
 # driver_loaded: which driver serves "wireguard" now: ours, c, both or none.
 driver_loaded() {
 	local ours= c=

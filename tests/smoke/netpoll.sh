@@ -8,7 +8,6 @@
 set -uo pipefail
 . "$(dirname "$0")/lib.sh"
 
-mark="netpoll: begins, $$"
 cleanup() {
 	modprobe -rq netconsole
 	ip link del wg0 2>/dev/null
@@ -16,13 +15,13 @@ cleanup() {
 trap cleanup EXIT
 
 # since_then PATTERN: the kernel said so since this script began.
-since_then() { dmesg | sed -n "/$mark/,\$p" | grep -qE "$1"; }
+since_then() { log_since | grep -qE "$1"; }
 
 if ! modprobe -nq netconsole; then
 	skip "netconsole on an interface of ours" "this kernel has no module netconsole"
 	exit 0
 fi
-echo "$mark" >/dev/kmsg
+log_begins
 check "an interface with an address" eval 'ip link add wg0 type wireguard && ip addr add 10.9.9.1/24 dev wg0 && ip link set wg0 up'
 # Whether the module stays without a target depends on the kernel's configuration.
 modprobe -q netconsole netconsole=6665@10.9.9.1/wg0,6666@10.9.9.2/02:00:00:00:00:01
