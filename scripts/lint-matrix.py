@@ -5,9 +5,10 @@
 usage: lint-matrix.py [--unsafe] (in the checkout)
 
 Rows are those of Documentation/matrix.md whose first cell is a name. Somebody must try to misuse each type:
-it is named in the code of tests/misuse or tests/compile-fail, or the list "Tried by another word" says where. The table "unsafe, by file" of
-Documentation/safety.md has, for each file of rust/, how often the keyword stands in its code, and what
-for: blocks, functions, implementations, traits, the rest (types of functions, items of macros).
+it is named in the code of tests/misuse or tests/compile-fail, or the list "Tried by another word" says where.
+
+The table "unsafe, by file" of Documentation/safety.md has, for each file of rust/, how often the keyword stands
+in its code, and what for: blocks, functions, implementations, traits, the rest (types of functions, items of macros).
 --unsafe prints that table anew.
 """
 
@@ -63,7 +64,7 @@ def counted(path):
 
 
 def untried(types, matrix):
-    """How many types nobody tries to misuse: neither by name, nor as the table of the others says."""
+    """How many types nobody tries to misuse: neither by name, nor as the list of the others says."""
     attempts = {str(p): "\n".join(code(p)) for d in TRIED for p in sorted(pathlib.Path(d).rglob("*.rs"))}
     words = set(re.findall(r"\w+", "\n".join(attempts.values())))
     table = {match[1]: (match[2], match[3]) for match in map(BY_ANOTHER.match, matrix) if match}

@@ -3,7 +3,6 @@
 //! What belongs to a callback, a guard or a borrow is neither sent to another thread nor shared with
 //! one; what the matrix calls plain, is.
 
-use kernel::alloc::KVec;
 use wgk::{
     atomic::HotAtomic,
     crypto::Blake2s,
@@ -36,7 +35,10 @@ use wgk::{
         RtnlGuard, //
     },
     siphash::SipKey,
-    skb_list::IterMut,
+    skb_list::{
+        IterMut,
+        SkbList, //
+    },
     skbuff::{
         Inner,
         InnerError,
@@ -116,6 +118,6 @@ pub fn plain() {
     both::<SipKey>();
     both::<UdpPacket>();
     both::<RwLockBh<u32>>();
-    sent::<KVec<u32>>();
+    sent::<SkbList>();
     shared::<RwSemaphore<u32>>();
 }
