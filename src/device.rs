@@ -20,6 +20,7 @@ use wgk::{
         HotAtomic,
         Release, //
     },
+    cpu,
     lock::{
         new_rwsem,
         new_spinlock_bh,
@@ -76,6 +77,15 @@ impl Config {
     /// Whether the private key was ever set or cleared.
     pub(crate) fn key_was_set(&self) -> bool {
         self.identity_generation != 0
+    }
+
+    /// Calls `f` for each peer, and lets others run in between: there may be a million. Process
+    /// context; may sleep.
+    pub(crate) fn each_peer(&self, mut f: impl FnMut(&RcuArc<Peer>)) {
+        for peer in self.peers.iter() {
+            f(peer);
+            cpu::cond_resched();
+        }
     }
 }
 
@@ -201,14 +211,12 @@ impl Device {
         self.admission
             .set_identity(identity.as_ref().map(|i| i.public()));
         *current = identity;
-        config.peers.iter().for_each(|peer| each(peer, first));
+        config.each_peer(|peer| each(peer, first));
     }
 
     /// Sets all timers of all peers free to run, or stops them.
     pub(crate) fn set_up(&self, config: &Config, up: bool) {
         self.up.store(up, Release);
-        for peer in config.peers.iter() {
-            peer.enable_timers(up);
-        }
+        config.each_peer(|peer| peer.enable_timers(up));
     }
 }

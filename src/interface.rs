@@ -144,12 +144,12 @@ impl Driver for WireGuard {
         let config = device.config.lock();
         socket::init(device, device.listen_port.load(Relaxed) as u16)?;
         device.set_up(&config, true);
-        for peer in config.peers.iter() {
+        config.each_peer(|peer| {
             send::send_staged(RcuArc::as_rcu_ref(peer));
             if peer.keepalive_ns() != 0 {
                 send::send_keepalive(RcuArc::as_rcu_ref(peer));
             }
-        }
+        });
         Ok(())
     }
 
@@ -157,12 +157,12 @@ impl Driver for WireGuard {
         {
             let config = device.config.lock();
             device.set_up(&config, false);
-            for peer in config.peers.iter() {
+            config.each_peer(|peer| {
                 peer.purge_staged();
                 peer.clear_handshake();
                 peer.clear_keypairs();
                 peer.reset_last_sent_handshake();
-            }
+            });
         }
         let guard = read_lock();
         if let Some(resources) = device.resources.load(&guard) {
@@ -212,7 +212,7 @@ impl PernetHandler for WireGuard {
             drop(guard);
             let config = device.config.lock();
             socket::close(device);
-            config.peers.iter().for_each(|p| p.clear_endpoint_source());
+            config.each_peer(|p| p.clear_endpoint_source());
         });
     }
 }
@@ -227,11 +227,11 @@ impl Notify<Sleep> for WireGuard {
         let rtnl = Rtnl::lock();
         for_each_device::<WireGuard>(&rtnl, |device| {
             let config = device.config.lock();
-            for peer in config.peers.iter() {
+            config.each_peer(|peer| {
                 peer.cancel_zero_key_timer();
                 peer.clear_handshake();
                 peer.clear_keypairs();
-            }
+            });
         });
         drop(rtnl);
         wgk::rcu::barrier();
@@ -244,7 +244,7 @@ impl Notify<VmFork> for WireGuard {
         let rtnl = Rtnl::lock();
         for_each_device::<WireGuard>(&rtnl, |device| {
             let config = device.config.lock();
-            config.peers.iter().for_each(|p| p.expire_keypairs());
+            config.each_peer(|p| p.expire_keypairs());
         });
     }
 }

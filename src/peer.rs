@@ -30,6 +30,7 @@ use wgk::{
         Release, //
     },
     batch::OrderQueue,
+    cpu,
     crypto::Secret,
     dst_cache::DstCache,
     hashtable::KeyNode,
@@ -523,12 +524,15 @@ pub(crate) fn remove(config: &mut Config, peer: &RcuArc<Peer>) {
     resources::leave_napis(&peer.device, config.peers.len());
 }
 
-/// Removes all peers of `device`, in time linear in their number. Process context, device lock held.
+/// Removes all peers of `device`, in time linear in their number. Process context, device lock held;
+/// may sleep.
 pub(crate) fn remove_all(device: &Device, config: &mut Config) {
     device.allowed_ips.remove_all(&mut config.prefixes);
-    let peers = mem::take(&mut config.peers);
-    for peer in peers.iter() {
-        unlink(peer);
+    for peer in mem::take(&mut config.peers).into_objects() {
+        unlink(&peer);
+        // There may be a million, which take seconds; and each is let go while its memory is near.
+        drop(peer);
+        cpu::cond_resched();
     }
     resources::leave_napis(device, 0);
 }

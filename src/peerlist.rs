@@ -78,6 +78,11 @@ impl<T> PeerList<T> {
             .filter_map(|(_, object)| object.as_ref())
     }
 
+    /// All objects, in order, each given away.
+    pub fn into_objects(self) -> impl Iterator<Item = T> {
+        self.entries.into_iter().filter_map(|(_, object)| object)
+    }
+
     /// The first object with a number above this one.
     pub fn next_after(&self, number: u64) -> Option<&T> {
         let at = match self.position(number) {
@@ -199,5 +204,6 @@ mod tests {
             most_gaps > super::FEW,
             "gaps were closed while there were many"
         );
+        assert!(list.into_objects().eq(tree.into_values()));
     }
 }

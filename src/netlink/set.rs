@@ -96,7 +96,7 @@ fn set_device(info: &Info<'_>) -> Result {
     if let Some(mark) = fwmark {
         device.fwmark.store(mark, Relaxed);
         // Routes were chosen by the old mark.
-        config.peers.iter().for_each(|p| p.clear_endpoint_source());
+        config.each_peer(|p| p.clear_endpoint_source());
     }
     if let Some(port) = port {
         set_port(&device, &config, port)?;
@@ -125,7 +125,7 @@ fn set_port(device: &RcuArc<Device>, config: &Config, port: u16) -> Result {
     if device.listen_port.load(Relaxed) == u32::from(port) {
         return Ok(());
     }
-    config.peers.iter().for_each(|p| p.clear_endpoint_source());
+    config.each_peer(|p| p.clear_endpoint_source());
     if !device.is_up() {
         device.listen_port.store(port.into(), Relaxed);
         return Ok(());
