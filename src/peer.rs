@@ -529,9 +529,8 @@ pub(crate) fn remove(config: &mut Config, peer: &RcuArc<Peer>) {
 pub(crate) fn remove_all(device: &Device, config: &mut Config) {
     device.allowed_ips.remove_all(&mut config.prefixes);
     for peer in mem::take(&mut config.peers).into_objects() {
+        // Each is let go while its memory is near. There may be a million, which take seconds.
         unlink(&peer);
-        // There may be a million, which take seconds; and each is let go while its memory is near.
-        drop(peer);
         cpu::cond_resched();
     }
     resources::leave_napis(device, 0);
