@@ -273,12 +273,12 @@ impl RegisteredDevice {
         unsafe { bindings::netif_carrier_off(self.as_ptr()) }
     }
 
-    /// Counts one packet of `len` bytes as received. Any context but hardirq.
+    /// Counts so many packets as received, with so many bytes in all. Any context but hardirq.
     #[inline]
-    pub fn rx_stats_add(&self, len: usize) {
+    pub fn rx_stats_add(&self, packets: u64, bytes: u64) {
         // SAFETY: Valid by the type invariants, the counters as well. The shim keeps bottom halves
         // off while it writes to this CPU's.
-        unsafe { bindings::netdev_rx_add(self.as_ptr(), 1, len as u64) }
+        unsafe { bindings::netdev_rx_add(self.as_ptr(), packets, bytes) }
     }
 
     /// Adds `n` to a counter. Any context.

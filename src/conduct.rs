@@ -140,13 +140,20 @@ pub trait Party {
     fn forget_source(&self);
 }
 
+/// Sends packets, as one batch, or has them wait and asks for a handshake if there is no session for
+/// them.
+#[inline]
+pub fn send<P: Party>(peer: &P, packets: P::Packets) {
+    if let Err(packets) = peer.submit(packets) {
+        await_session(peer, packets);
+    }
+}
+
 /// Sends what waits, as one batch, or asks for a handshake if there is no session for it.
 #[inline]
 pub fn send_staged<P: Party>(peer: &P) {
     if let Some(packets) = peer.take_staged() {
-        if let Err(packets) = peer.submit(packets) {
-            await_session(peer, packets);
-        }
+        send(peer, packets);
     }
 }
 
@@ -271,15 +278,17 @@ fn handshake_message_received<P: Party>(peer: &P) {
     });
 }
 
-/// An authentic transport message arrived. `confirms`: it is the first under the session that our
-/// response began, so the other side has the keys, too.
+/// The first authentic message arrived under the session that our response began, so the other side
+/// has the keys, too.
+pub fn session_confirmed<P: Party>(peer: &P) {
+    peer.timers(|t, _| t.handshake_complete());
+    peer.note_completed();
+    send_staged(peer);
+}
+
+/// Authentic transport messages arrived, one or more at once, `data` of them with data.
 #[inline]
-pub fn transport_received<P: Party>(peer: &P, confirms: bool, has_data: bool) {
-    if confirms {
-        peer.timers(|t, _| t.handshake_complete());
-        peer.note_completed();
-        send_staged(peer);
-    }
+pub fn transport_received<P: Party>(peer: &P, data: usize) {
     // A side that only receives renews the session before it expires under the sender's feet, once.
     if peer.expires_soon() {
         let mut first = false;
@@ -291,7 +300,8 @@ pub fn transport_received<P: Party>(peer: &P, confirms: bool, has_data: bool) {
     peer.timers(|t, now| {
         t.any_authenticated_packet_received();
         t.any_authenticated_packet_traversal(now, peer.keepalive_ns());
-        if has_data {
+        // A third one tells no more than the second: that there is more than one.
+        for _ in 0..data.min(2) {
             t.data_received(now);
         }
     });

@@ -184,7 +184,7 @@ impl Device {
     pub(crate) fn rx_stats_add(&self, bytes: usize) {
         let guard = read_lock();
         if let Some(dev) = self.dev.get(&guard) {
-            dev.rx_stats_add(bytes);
+            dev.rx_stats_add(1, bytes as u64);
         }
     }
 

@@ -137,7 +137,10 @@ impl<O: RcuObject> Stage<O> {
         let jobs = &self.work.context().jobs;
         jobs.ring.submit(order, batch)?;
         let next = || cpu::next_online(&self.last_cpu);
-        if let Some(cpu) = jobs.workers.submitted(segments, boottime_coarse_ns(), next) {
+        let called = jobs
+            .workers
+            .submitted(segments, boottime_coarse_ns(), cpu::usable, next);
+        if let Some(cpu) = called {
             self.work.enqueue_on(cpu);
         }
         Ok(())

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The way of a packet in: sorted by message type, decrypted, put back in order, checked, delivered.
-//! Handshake messages are in `receive/handshake.rs`.
+//! Handshake messages are in `receive/handshake.rs`; delivery is in `receive/delivery.rs`.
 
 use kernel::{
     prelude::*,
@@ -16,9 +16,7 @@ use wgk::{
         Taken, //
     },
     cpu,
-    log::Text,
     napi::NapiContext,
-    netdevice::Counter,
     rcu::{
         read_lock,
         RcuArc, //
@@ -26,8 +24,6 @@ use wgk::{
     skb_list::SkbList,
     skbuff::{
         Datagram,
-        InnerError,
-        SkBuff,
         UdpPacket, //
     },
     time::boottime_coarse_ns,
@@ -37,12 +33,10 @@ use wgk::{
 use zerocopy::FromBytes;
 
 use crate::{
-    conduct,
     device::Device,
     drops::Reason,
     messages::{
         classify,
-        data_len,
         DataHeader,
         Kind, //
     },
@@ -62,8 +56,10 @@ use crate::{
     session::Session, //
 };
 
+mod delivery;
 mod handshake;
 
+use delivery::Run;
 pub(crate) use handshake::Handshakes;
 
 /// Bytes that tell a message's type apart; the smallest prefix [`classify`] wants.
@@ -179,6 +175,7 @@ impl Receiver for Peer {
         let Some(mut queue) = this.rx.try_consume() else {
             return 0;
         };
+        let mut run = Run::new(this);
         let mut taken = 0;
         while taken < budget {
             match queue.take_segment() {
@@ -187,7 +184,7 @@ impl Receiver for Peer {
                 Some(Taken::Packet { skb, nonce, owner }) => {
                     taken += 1;
                     if owner.accept_counter(&mut queue, nonce) {
-                        deliver_one(this, napi, &owner, skb);
+                        run.add(&owner, skb);
                     } else {
                         this.device.drops.add(Reason::RxReplay, 1);
                         wgk::net_dbg_ratelimited!(
@@ -199,6 +196,7 @@ impl Receiver for Peer {
                 }
             }
         }
+        run.deliver(napi, &read_lock());
         taken.min(budget)
     }
 
@@ -212,87 +210,4 @@ impl Receiver for Peer {
             }
         }
     }
-}
-
-/// One authentic transport message: what it tells about the peer, and the packet in it.
-fn deliver_one(peer: &RcuArc<Peer>, napi: &NapiContext<'_>, session: &Session, mut skb: SkBuff) {
-    let Some(endpoint) = skb.outer_source() else {
-        peer.device.drops.add(Reason::RxHeader, 1);
-        return;
-    };
-    let ds = skb.ds();
-    peer.set_endpoint(&endpoint);
-
-    let is_data = skb.len() != 0;
-    conduct::transport_received(peer, peer.confirm_session(session), is_data);
-
-    let guard = read_lock();
-    let device = &peer.device;
-    let Some(dev) = device.dev.get(&guard) else {
-        device.drops.add(Reason::RxDown, 1);
-        return;
-    };
-    if !is_data {
-        peer.count_rx(data_len(0));
-        dev.rx_stats_add(data_len(0));
-        wgk::net_dbg_ratelimited!(
-            "{}: Receiving keepalive packet from peer {} ({})\n",
-            dev.name(),
-            peer.id,
-            endpoint
-        );
-        skb.consume();
-        return;
-    }
-
-    let inner = match skb.inner() {
-        Ok(inner) => inner,
-        Err(InnerError::Type) => {
-            wgk::net_dbg_ratelimited!(
-                "{}: Packet is neither ipv4 nor ipv6 from peer {} ({})\n",
-                dev.name(),
-                peer.id,
-                endpoint
-            );
-            dev.count(Counter::RxErrors, 1);
-            dev.count(Counter::RxFrameErrors, 1);
-            device.drops.add(Reason::RxInnerType, 1);
-            return;
-        }
-        Err(InnerError::Size) => {
-            wgk::net_dbg_ratelimited!(
-                "{}: Packet has incorrect size from peer {} ({})\n",
-                dev.name(),
-                peer.id,
-                endpoint
-            );
-            dev.count(Counter::RxErrors, 1);
-            dev.count(Counter::RxLengthErrors, 1);
-            device.drops.add(Reason::RxInnerLength, 1);
-            return;
-        }
-    };
-    let len = skb.len();
-    let Ok(packet) = skb.prepare_rx(ds, inner.total_len) else {
-        device.drops.add(Reason::RxMemory, 1);
-        return;
-    };
-    // Cryptokey routing: the sender must be the peer that packets to this address would go to.
-    let routed = device.allowed_ips.lookup(inner.src, &guard);
-    if routed.is_none_or(|r| r.id != peer.id) {
-        wgk::net_dbg_ratelimited!(
-            "{}: Packet has unallowed src IP ({}) from peer {} ({})\n",
-            dev.name(),
-            Text(inner.src),
-            peer.id,
-            endpoint
-        );
-        dev.count(Counter::RxErrors, 1);
-        dev.count(Counter::RxFrameErrors, 1);
-        device.drops.add(Reason::RxSource, 1);
-        return;
-    }
-    napi.gro_receive(packet);
-    peer.count_rx(data_len(len));
-    dev.rx_stats_add(data_len(len));
 }

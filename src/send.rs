@@ -11,6 +11,7 @@ use kernel::{
 use wgk::{
     batch::{
         Batch,
+        Consumer,
         CryptJob,
         Done,
         SubmitError, //
@@ -26,6 +27,7 @@ use wgk::{
         RcuArc,
         RcuRef, //
     },
+    skb_list::SkbList,
     skbuff::TxPacket,
     workqueue::WorkQueue, //
 };
@@ -108,17 +110,23 @@ pub(crate) fn xmit(device: &Device, dev: &RegisteredDevice, skb: TxPacket<'_>) -
         segment.set_mtu(mtu);
     }
 
-    {
+    let packets = {
         let mut staged = peer.staged.lock();
-        // Make room before the burst is added, so that the burst itself stays whole.
-        while staged.len() > MAX_STAGED_PACKETS {
-            drop(staged.pop_front());
-            dev.count(Counter::TxDropped, 1);
-            device.drops.add(Reason::TxStaged, 1);
+        // Most often nothing waits.
+        if staged.is_empty() {
+            burst
+        } else {
+            // Make room before the burst is added, so that the burst itself stays whole.
+            while staged.len() > MAX_STAGED_PACKETS {
+                drop(staged.pop_front());
+                dev.count(Counter::TxDropped, 1);
+                device.drops.add(Reason::TxStaged, 1);
+            }
+            staged.append(burst);
+            staged.take()
         }
-        staged.append(burst);
-    }
-    send_staged(peer);
+    };
+    conduct::send(&peer, packets);
     Ok(())
 }
 
@@ -167,12 +175,63 @@ fn submit(session: &RcuArc<Session>, batch: Batch<Session>) {
 /// runs in this work queue.
 pub(crate) struct Encrypt(pub(crate) Arc<WorkQueue>);
 
+/// Messages of one peer that a worker seals before it has them sent; or a burst more.
+const SEALED: usize = 16;
+
 impl Task<Session> for Encrypt {
     fn run(&self, worker: &Worker<'_, Session>) {
+        let mut sealed = Sealed::new(&self.0);
         while let Some(job) = worker.next() {
-            wake_transmit(&self.0, &encrypt(job).peer);
+            let len = job.len();
+            sealed.add(encrypt(job), len);
             cpu::cond_resched();
         }
+    }
+}
+
+/// What a worker has sealed, of one peer, and not had sent yet. When it's dropped, it is sent.
+struct Sealed<'a> {
+    crypt_wq: &'a WorkQueue,
+    of: Option<RcuArc<Session>>,
+    messages: usize,
+}
+
+impl<'a> Sealed<'a> {
+    fn new(crypt_wq: &'a WorkQueue) -> Self {
+        Self {
+            crypt_wq,
+            of: None,
+            messages: 0,
+        }
+    }
+
+    /// A batch of that many messages under `session`.
+    fn add(&mut self, session: RcuArc<Session>, messages: usize) {
+        if self
+            .of
+            .as_ref()
+            .is_some_and(|s| s.peer.id != session.peer.id)
+        {
+            self.send();
+        }
+        self.of = Some(session);
+        self.messages += messages;
+        if self.messages >= SEALED {
+            self.send();
+        }
+    }
+
+    fn send(&mut self) {
+        self.messages = 0;
+        if let Some(session) = self.of.take() {
+            wake_transmit(self.crypt_wq, &session.peer);
+        }
+    }
+}
+
+impl Drop for Sealed<'_> {
+    fn drop(&mut self) {
+        self.send();
     }
 }
 
@@ -204,6 +263,10 @@ fn encrypt(mut job: CryptJob<Session>) -> RcuArc<Session> {
     job.finish(ok)
 }
 
+/// Messages that leave in one go; or a burst more. They have the timers, the route and the peer's
+/// path to themselves once, and bottom halves stay off for so long.
+const GATHERED: usize = 64;
+
 /// Transmit work: sends, in order, the batches at the head of the peer's queue that are encrypted.
 impl WorkItem<WORK_TRANSMIT> for Peer {
     type Pointer = RcuArc<Peer>;
@@ -212,17 +275,26 @@ impl WorkItem<WORK_TRANSMIT> for Peer {
         let Some(mut queue) = this.tx.try_consume() else {
             return;
         };
-        while let Some(done) = queue.next() {
-            match done {
-                Done::Ok(batch) => send_batch(&this, batch),
-                Done::Dead(batch) => this.device.count(Counter::TxDropped, batch.len() as u64),
+        loop {
+            let messages = gather(&this, &mut queue);
+            if messages.is_empty() {
+                break;
             }
+            conduct::transport_leaves(&this, || socket::send_messages(&this, messages));
             cpu::cond_resched();
         }
     }
 }
 
-/// Sends an encrypted batch and lets the timers know.
-fn send_batch(peer: &RcuArc<Peer>, batch: Batch<Session>) {
-    conduct::transport_leaves(peer, || socket::send_batch(peer, batch));
+/// What is encrypted at the head of the queue now: nothing waits for more. Empty if nothing is.
+fn gather(peer: &Peer, queue: &mut Consumer<'_, Session>) -> SkbList {
+    let mut messages = SkbList::new();
+    while messages.len() < GATHERED {
+        match queue.next() {
+            None => break,
+            Some(Done::Ok(batch)) => messages.append(batch.into_parts().0),
+            Some(Done::Dead(batch)) => peer.device.count(Counter::TxDropped, batch.len() as u64),
+        }
+    }
+    messages
 }

@@ -8,11 +8,11 @@ use kernel::{
 
 use wgk::{
     atomic::Relaxed,
-    batch::Batch,
     rcu::{
         read_lock,
         RcuArc, //
     },
+    skb_list::SkbList,
     skbuff::{
         SkBuff,
         DATA_HEADROOM, //
@@ -34,8 +34,7 @@ use crate::{
         data_len,
         Macs, //
     },
-    peer::Peer,
-    session::Session, //
+    peer::Peer, //
 };
 
 /// Bytes in front of a handshake message for the outer headers.
@@ -63,21 +62,20 @@ pub(crate) fn close(device: &Device) {
     device.sockets.replace(None);
 }
 
-/// Sends a batch of encrypted segments to its peer. True if it could be sent and is not just a
-/// keepalive. Process context or softirq.
-pub(crate) fn send_batch(peer: &RcuArc<Peer>, batch: Batch<Session>) -> bool {
+/// Sends encrypted messages to their peer. True if they could be sent and are not just keepalives.
+/// Process context or softirq.
+pub(crate) fn send_messages(peer: &RcuArc<Peer>, messages: SkbList) -> bool {
     let device = &peer.device;
     let guard = read_lock();
     let (Some(pair), Some(dev)) = (device.sockets.load(&guard), device.dev.get(&guard)) else {
-        device.drops.add(Reason::TxNoSocket, batch.len());
+        device.drops.add(Reason::TxNoSocket, messages.len());
         return false;
     };
     let mark = device.fwmark.load(Relaxed);
-    let (segments, _session, _nonce) = batch.into_parts();
-    let count = segments.len();
+    let count = messages.len();
     let mut bytes = 0;
     let mut has_data = false;
-    for len in segments.lens() {
+    for len in messages.lens() {
         bytes += len;
         has_data |= len != data_len(0);
     }
@@ -87,7 +85,7 @@ pub(crate) fn send_batch(peer: &RcuArc<Peer>, batch: Batch<Session>) -> bool {
             result,
             lost,
             clear_src,
-        } = udp_tunnel::xmit_list(pair, segments, &path.endpoint, dev, mark, Some(&path.cache));
+        } = udp_tunnel::xmit_list(pair, messages, &path.endpoint, dev, mark, Some(&path.cache));
         if result.is_err() {
             device.drops.add(Reason::TxNoRoute, count);
         } else if lost != 0 {

@@ -83,15 +83,23 @@ impl Workers {
     /// Notes that `segments` were put into the ring at `now` (nanoseconds, a coarse clock will do).
     ///
     /// Returns the CPU whose work item the caller must queue, if any. `next` names CPUs that are
-    /// online, one after the other.
+    /// online, one after the other; `cpus` is how many it goes round.
     #[inline]
-    pub fn submitted(&self, segments: usize, now: u64, next: impl FnMut() -> u32) -> Option<u32> {
+    pub fn submitted(
+        &self,
+        segments: usize,
+        now: u64,
+        cpus: impl FnOnce() -> u32,
+        next: impl FnMut() -> u32,
+    ) -> Option<u32> {
         // ORDERING: Release: pairs with the acquire in `ended`.
         let old = self.state.fetch_add(segments as u64, Release);
         let before = waiting(old);
         let after = before + segments as i64;
-        let call = old >> MARKS == 0
-            || after > SHARE && after > SHARE * i64::from((old >> MARKS).count_ones())
+        let up = (old >> MARKS).count_ones();
+        let call = up == 0
+            // Where all are up there is nobody to look for.
+            || after > SHARE && after > SHARE * i64::from(up) && up < cpus()
             || before > 0 && now.wrapping_sub(self.since.load(Relaxed)) > STALLED_NS;
         if call || before <= 0 {
             self.since.store(now, Relaxed);
@@ -189,10 +197,11 @@ mod tests {
         }
 
         fn submitted(&mut self, segments: usize, now: u64) -> Option<u32> {
-            self.workers.submitted(segments, now, || {
+            let next = || {
                 self.last = (self.last + 1) % self.cpus;
                 self.last
-            })
+            };
+            self.workers.submitted(segments, now, || self.cpus, next)
         }
 
         fn is_idle(&self) -> bool {

@@ -10,11 +10,11 @@ use wgk::netdevice::{
 /// Counts a packet.
 #[cfg(misuse)]
 pub fn count(dev: &NetDevice) {
-    dev.rx_stats_add(100);
+    dev.rx_stats_add(1, 100);
 }
 /// Counts a packet.
 #[cfg(not(misuse))]
 pub fn count(dev: &RegisteredDevice) {
     let _: &NetDevice = dev;
-    dev.rx_stats_add(100);
+    dev.rx_stats_add(1, 100);
 }

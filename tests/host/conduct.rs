@@ -497,13 +497,14 @@ fn a_response_without_session_completes_nothing() {
 fn the_first_message_confirms_the_session_of_a_responder() {
     let peer = Peer::with_packets(true);
     peer.timers.borrow_mut().handshake_initiated(NOW, || 0);
-    conduct::transport_received(&peer, true, false);
+    conduct::session_confirmed(&peer);
+    conduct::transport_received(&peer, 0);
     assert_eq!(peer.steps(), [Completed, Submitted(3)]);
     assert_eq!(peer.future(), [], "nothing to retransmit");
 
     let peer = Peer::with_packets(true);
     peer.timers.borrow_mut().handshake_initiated(NOW, || 0);
-    conduct::transport_received(&peer, false, false);
+    conduct::transport_received(&peer, 0);
     assert_eq!(peer.steps(), []);
     assert_eq!(peer.future(), [(REKEY_TIMEOUT_NS, FIRST_RETRY)]);
 }
@@ -513,22 +514,45 @@ fn only_data_asks_for_a_sign_of_life() {
     let peer = Peer::new();
     peer.interval.set(25 * S);
     peer.timers.borrow_mut().data_sent(NOW, || 0);
-    conduct::transport_received(&peer, false, false);
+    conduct::transport_received(&peer, 0);
     let persistent = (25 * S, Action::PersistentKeepalive);
     assert_eq!(peer.future(), [persistent]);
-    conduct::transport_received(&peer, false, true);
+    conduct::transport_received(&peer, 1);
     assert_eq!(peer.future(), [(10 * S, Action::SendKeepalive), persistent]);
+}
+
+/// What comes in one go counts as if it came one by one.
+#[test]
+fn messages_at_once_are_as_messages_in_a_row() {
+    for together in [false, true] {
+        for data in 0..4 {
+            let peer = Peer::new();
+            if together {
+                conduct::transport_received(&peer, data);
+            } else {
+                (0..data).for_each(|_| conduct::transport_received(&peer, 1));
+            }
+            let mut expected = vec![];
+            expected.extend((data > 0).then_some((10 * S, Action::SendKeepalive)));
+            expected.extend((data > 1).then_some((20 * S, Action::SendKeepalive)));
+            assert_eq!(
+                peer.future(),
+                expected,
+                "{data} messages, together: {together}"
+            );
+        }
+    }
 }
 
 #[test]
 fn a_receiver_renews_its_session_once() {
     let peer = Peer::new();
-    conduct::transport_received(&peer, false, true);
+    conduct::transport_received(&peer, 1);
     assert_eq!(peer.steps(), []);
     peer.ending.set(true);
-    conduct::transport_received(&peer, false, true);
+    conduct::transport_received(&peer, 1);
     assert_eq!(peer.steps(), [Initiator]);
-    conduct::transport_received(&peer, false, true);
+    conduct::transport_received(&peer, 1);
     assert_eq!(peer.steps(), [], "it was asked for");
 }
 

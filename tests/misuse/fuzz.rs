@@ -269,7 +269,7 @@ fn look(rng: &mut Rng, device: &RcuArc<Device>) {
         return;
     };
     dev.count(wgk::netdevice::Counter::TxErrors, 1);
-    dev.rx_stats_add(rng.below(2000));
+    dev.rx_stats_add(1, rng.below(2000) as u64);
     if let Some(pair) = device.sockets.load(&guard) {
         let port = pair.port();
         let to = if rng.below(2) == 0 {

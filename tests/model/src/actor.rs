@@ -445,6 +445,9 @@ impl Actor<'_> {
                 side.delivered.push(*packet);
             }
         }
-        conduct::transport_received(self, confirms, !plain.is_empty());
+        if confirms {
+            conduct::session_confirmed(self);
+        }
+        conduct::transport_received(self, usize::from(!plain.is_empty()));
     }
 }

@@ -49,7 +49,8 @@ impl Stage {
         self.ring[n].swap(true, Relaxed);
         let mut next = (cpu..).map(|cpu| (cpu % self.queued.len()) as u32);
         let next = || next.next().unwrap();
-        let called = self.workers.submitted(segments, 0, next);
+        let cpus = || self.queued.len() as u32;
+        let called = self.workers.submitted(segments, 0, cpus, next);
         if let Some(cpu) = called {
             self.queued[cpu as usize].xchg(true, Full);
         }
@@ -172,10 +173,9 @@ fn taken_before_it_is_counted() {
         let stage = Stage::new(2, 2, false);
         // Two are called, for nothing.
         for _ in 0..2 {
-            let next = stage.workers.submitted(9, 0, {
-                let mut cpus = 0..;
-                move || cpus.next().unwrap()
-            });
+            let mut cpus = 0..;
+            let next = || cpus.next().unwrap();
+            let next = stage.workers.submitted(9, 0, || 2, next);
             stage.queued[next.unwrap() as usize].xchg(true, Full);
         }
         stage.workers.taken(18);
