@@ -14,7 +14,12 @@
 use crate::{
     bindings,
     dst_cache::DstCache,
-    netns::WeakNet, //
+    netns::WeakNet,
+    skbuff::{
+        IPV4_HEADER,
+        IPV6_HEADER,
+        L3, //
+    }, //
 };
 use core::{
     mem::{
@@ -39,6 +44,8 @@ const _: () = assert!(
 );
 
 const IPPROTO_UDP: u8 = 17;
+/// Size of a UDP header.
+const UDP_HEADER: usize = 8;
 pub(crate) const AF_INET: u16 = 2;
 pub(crate) const AF_INET6: u16 = 10;
 
@@ -73,6 +80,20 @@ impl Route {
     pub(crate) fn is_of(&self, family: u16) -> bool {
         // SAFETY: Valid by the type invariants; its operations stay as long as it does.
         unsafe { (*(*self.0.as_ptr()).ops).family == family }
+    }
+
+    /// The most bytes of UDP payload that go this way in one IP packet as they are; 0 if packets are
+    /// changed here (IPsec).
+    #[inline]
+    pub(crate) fn payload(&self, l3: L3) -> usize {
+        // SAFETY: Valid by the type invariants.
+        let packet = unsafe { bindings::dst_unchanged(self.0.as_ptr()) } as usize;
+        let headers = UDP_HEADER
+            + match l3 {
+                L3::V4 => IPV4_HEADER,
+                L3::V6 => IPV6_HEADER,
+            };
+        packet.saturating_sub(headers)
     }
 
     pub(crate) fn as_ptr(&self) -> *mut bindings::dst_entry {

@@ -156,17 +156,45 @@ impl SkbList {
         unsafe { IterMut::new(self.ends.map(|(head, _)| head)) }
     }
 
-    /// The lengths of the packets, in order, in bytes.
-    pub fn lens(&self) -> impl Iterator<Item = usize> + '_ {
+    /// The packets in order: valid, and not changed, for as long as the list is borrowed.
+    #[inline]
+    pub(crate) fn iter_raw(&self) -> impl Iterator<Item = RawSkb> + '_ {
         let mut next = self.ends.map(|(head, _)| head);
         core::iter::from_fn(move || {
             let raw = next?;
             // SAFETY: Valid by the type invariants, and not changed while `self` is borrowed.
-            unsafe {
-                next = RawSkb::new(raw.next());
-                Some(raw.len())
-            }
+            next = RawSkb::new(unsafe { raw.next() });
+            Some(raw)
         })
+    }
+
+    /// The lengths of the packets, in order, in bytes.
+    pub fn lens(&self) -> impl Iterator<Item = usize> + '_ {
+        // SAFETY: Valid by the type invariants, and not changed while `self` is borrowed.
+        self.iter_raw().map(|raw| unsafe { raw.len() })
+    }
+
+    /// Takes the first `n` packets off; all, if there are no more.
+    #[inline]
+    pub(crate) fn split_front(&mut self, n: usize) -> SkbList {
+        if n >= self.len {
+            return self.take();
+        }
+        let Some((head, tail)) = self.ends else {
+            return SkbList::new();
+        };
+        let Some(last) = n.checked_sub(1).and_then(|i| self.iter_raw().nth(i)) else {
+            return SkbList::new();
+        };
+        // INVARIANT: The chain is cut behind the `n`th packet, which has a next one, as there are
+        // more; each part ends with a null link.
+        // SAFETY: Ours by the type invariants.
+        unsafe {
+            self.ends = RawSkb::new(last.next()).map(|next| (next, tail));
+            last.set_next(ptr::null_mut());
+            self.len -= n;
+            SkbList::from_raw(head, last, n)
+        }
     }
 }
 

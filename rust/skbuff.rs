@@ -36,11 +36,13 @@ use kernel::{
     prelude::*, //
 };
 
+mod chain;
 mod raw;
 mod receive;
 mod segment;
 mod transmit;
 
+pub(crate) use chain::Chain;
 use raw::Owned;
 pub(crate) use raw::{
     Cb,
@@ -65,9 +67,9 @@ const ETH_P_IP: u16 = 0x0800;
 const ETH_P_IPV6: u16 = 0x86dd;
 
 /// Size of an IPv4 header without options.
-const IPV4_HEADER: usize = 20;
+pub(crate) const IPV4_HEADER: usize = 20;
 /// Size of an IPv6 header.
-const IPV6_HEADER: usize = 40;
+pub(crate) const IPV6_HEADER: usize = 40;
 /// The most room behind the start of the data that an allocation may ask for, in bytes: what IP can
 /// carry.
 const MAX_ROOM: usize = 1 << 16;
@@ -121,12 +123,6 @@ impl SkBuff {
         // INVARIANT: By the requirement.
         // SAFETY: By the requirement; so `ptr` is not null either.
         Self(unsafe { Owned::new(RawSkb::from(NonNull::new_unchecked(ptr))) })
-    }
-
-    /// Gives the `sk_buff` up. The receiver owns the reference.
-    #[inline]
-    pub(crate) fn into_raw(self) -> *mut kernel::bindings::sk_buff {
-        self.0.into_raw().as_ptr()
     }
 
     #[inline]

@@ -37,6 +37,7 @@ use crate::{
     },
     skb_list::SkbList,
     skbuff::{
+        Chain,
         Datagram,
         SkBuff,
         L3, //
@@ -345,12 +346,14 @@ pub fn xmit_list<T: UdpReceiver>(
                 check_net(sk)
                     .and_then(|()| flow.route(sk, net, cache, &mut clear_src))
                     .map(|route| {
-                        each(list, route, &mut lost, |skb, dst, hold, ds| {
+                        each(list, L3::V4, route, &mut lost, |dst, hold, chain| {
+                            let (others, ds) = (chain.messages() as u32 - 1, chain.ds());
                             bindings::udp4_xmit(
                                 sk,
                                 dst,
                                 hold,
-                                skb,
+                                chain.into_raw(),
+                                others,
                                 dev.as_ptr(),
                                 &flow.fl,
                                 mark,
@@ -375,12 +378,14 @@ pub fn xmit_list<T: UdpReceiver>(
                 check_net(sk)
                     .and_then(|()| flow.route(sk, net, cache, &mut clear_src))
                     .map(|route| {
-                        each(list, route, &mut lost, |skb, dst, hold, ds| {
+                        each(list, L3::V6, route, &mut lost, |dst, hold, chain| {
+                            let (others, ds) = (chain.messages() as u32 - 1, chain.ds());
                             bindings::udp6_xmit(
                                 sk,
                                 dst,
                                 hold,
-                                skb,
+                                chain.into_raw(),
+                                others,
                                 dev.as_ptr(),
                                 &flow.fl,
                                 mark,
@@ -398,22 +403,27 @@ pub fn xmit_list<T: UdpReceiver>(
     }
 }
 
-/// Calls `send` for each packet, which takes it over, and with the last one the route. Counts those
-/// for which it returns `false` in `lost`.
+/// Calls `send` for each packet that is to leave, which takes it over, and with the last one the
+/// route. Counts the messages of those for which it returns `false` in `lost`.
 #[inline]
 fn each(
     mut list: SkbList,
+    l3: L3,
     route: Route,
     lost: &mut usize,
-    mut send: impl FnMut(*mut kernel::bindings::sk_buff, *mut bindings::dst_entry, bool, u8) -> bool,
+    mut send: impl FnMut(*mut bindings::dst_entry, bool, Chain) -> bool,
 ) {
-    while let Some(skb) = list.pop_front() {
-        let ds = skb.ds();
+    let fits = match list.len() {
+        0 | 1 => 0,
+        _ => route.payload(l3),
+    };
+    while let Some(chain) = Chain::take(&mut list, fits) {
+        let messages = chain.messages();
         if list.is_empty() {
-            *lost += usize::from(!send(skb.into_raw(), route.into_raw(), false, ds));
+            *lost += messages * usize::from(!send(route.into_raw(), false, chain));
             return;
         }
-        *lost += usize::from(!send(skb.into_raw(), route.as_ptr(), true, ds));
+        *lost += messages * usize::from(!send(route.as_ptr(), true, chain));
     }
 }
 

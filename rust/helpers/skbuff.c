@@ -68,6 +68,12 @@ void wg_helper_skb_get_hash(struct sk_buff *skb)
 	skb_get_hash(skb);
 }
 
+/* Whether @skb is accounted to a socket by its size, and by nothing else. */
+bool wg_helper_skb_is_wmem(const struct sk_buff *skb)
+{
+	return is_skb_wmem(skb);
+}
+
 bool wg_helper_skb_is_gso(const struct sk_buff *skb)
 {
 	return skb_is_gso(skb);

@@ -51,34 +51,79 @@ void wg_helper_flow4_classify(struct sock *sk, struct flowi4 *fl)
 	security_sk_classify_flow(sk, flowi4_to_flowi_common(fl));
 }
 
+/* The longest packet that goes by @dst as it is; 0 if it is changed there. */
+u32 wg_helper_dst_unchanged(const struct dst_entry *dst)
+{
+	return dst_xfrm(dst) ? 0 : dst_mtu(dst);
+}
+
 /*
  * udp_tunnel_xmit_skb() pushes headers without looking for room, into a buffer
  * that could be another's as well. What @skb says about checksums and headers
- * inside need not be true any more, and would be believed.
+ * inside need not be true any more, and would be believed. For GSO the sum over
+ * the pseudo header is made there, and what it is of must be said here.
  */
 static bool wg_udp_room(struct sk_buff *skb, struct dst_entry *dst,
 			unsigned int ip_header)
 {
 	skb->ip_summed = CHECKSUM_NONE;
 	skb->encapsulation = 0;
-	if (likely(!skb_cow_head(skb, ip_header + sizeof(struct udphdr))))
-		return true;
-	dst_release(dst);
-	kfree_skb_reason(skb, SKB_DROP_REASON_NOMEM);
-	return false;
+	if (unlikely(skb_cow_head(skb, ip_header + sizeof(struct udphdr)))) {
+		dst_release(dst);
+		kfree_skb_reason(skb, SKB_DROP_REASON_NOMEM);
+		return false;
+	}
+	if (skb_is_gso(skb)) {
+		skb->ip_summed = CHECKSUM_PARTIAL;
+		skb->csum_start = skb_headroom(skb) - sizeof(struct udphdr);
+		skb->csum_offset = offsetof(struct udphdr, check);
+	}
+	return true;
+}
+
+/* What the tunnel code counted as sent by @dev, on this CPU: bottom halves are off. */
+static u64 wg_sent(const struct net_device *dev)
+{
+	return u64_stats_read(&this_cpu_ptr(dev->tstats)->tx_packets);
 }
 
 /*
- * Sends @skb by the route @dst; takes over the reference to it unless @hold.
- * False if @skb was dropped as memory is short.
+ * The tunnel code counts a chain as one packet, sent or not. Counts the others
+ * likewise, if there are any.
+ */
+static void wg_count_others(struct net_device *dev, u64 sent, u32 others, bool v6)
+{
+	struct pcpu_sw_netstats *stats = this_cpu_ptr(dev->tstats);
+
+	if (!others)
+		return;
+	if (wg_sent(dev) != sent) {
+		u64_stats_update_begin(&stats->syncp);
+		u64_stats_add(&stats->tx_packets, others);
+		u64_stats_update_end(&stats->syncp);
+	} else if (v6) {
+		DEV_STATS_ADD(dev, tx_errors, others);
+		DEV_STATS_ADD(dev, tx_aborted_errors, others);
+	} else {
+		DEV_STATS_ADD(dev, tx_dropped, others);
+	}
+}
+
+/*
+ * Sends @skb by the route @dst; takes over the reference to it unless @hold. It
+ * stands for @others more messages of its kind (a chain). False if @skb was
+ * dropped as memory is short.
  *
  * Once for each packet, and nothing but inlines and bitfields of sk_buff around
  * one function: in Rust each of them would be a call.
  */
 bool wg_helper_udp4_xmit(struct sock *sk, struct dst_entry *dst, bool hold,
-			 struct sk_buff *skb, struct net_device *dev,
-			 const struct flowi4 *fl, u32 mark, u8 ds)
+			 struct sk_buff *skb, u32 others,
+			 struct net_device *dev, const struct flowi4 *fl,
+			 u32 mark, u8 ds)
 {
+	const u64 sent = others ? wg_sent(dev) : 0;
+
 	if (hold)
 		dst_hold(dst);
 	if (!wg_udp_room(skb, dst, sizeof(struct iphdr)))
@@ -90,6 +135,7 @@ bool wg_helper_udp4_xmit(struct sock *sk, struct dst_entry *dst, bool hold,
 	udp_tunnel_xmit_skb(dst_rtable(dst), sk, skb, fl->saddr, fl->daddr, ds,
 			    ip4_dst_hoplimit(dst), 0, fl->fl4_sport,
 			    fl->fl4_dport, false, false, 0);
+	wg_count_others(dev, sent, others, false);
 	return true;
 }
 
@@ -131,9 +177,12 @@ void wg_helper_route6_cache(struct dst_cache *cache, struct dst_entry *dst,
 }
 
 bool wg_helper_udp6_xmit(struct sock *sk, struct dst_entry *dst, bool hold,
-			 struct sk_buff *skb, struct net_device *dev,
-			 const struct flowi6 *fl, u32 mark, u8 ds)
+			 struct sk_buff *skb, u32 others,
+			 struct net_device *dev, const struct flowi6 *fl,
+			 u32 mark, u8 ds)
 {
+	const u64 sent = others ? wg_sent(dev) : 0;
+
 	if (hold)
 		dst_hold(dst);
 	if (!wg_udp_room(skb, dst, sizeof(struct ipv6hdr)))
@@ -145,6 +194,7 @@ bool wg_helper_udp6_xmit(struct sock *sk, struct dst_entry *dst, bool hold,
 	udp_tunnel6_xmit_skb(dst, sk, skb, dev, &fl->saddr, &fl->daddr, ds,
 			     ip6_dst_hoplimit(dst), 0, fl->fl6_sport,
 			     fl->fl6_dport, false, 0);
+	wg_count_others(dev, sent, others, true);
 	return true;
 }
 #else
@@ -175,8 +225,9 @@ void wg_helper_route6_cache(struct dst_cache *cache, struct dst_entry *dst,
 }
 
 bool wg_helper_udp6_xmit(struct sock *sk, struct dst_entry *dst, bool hold,
-			 struct sk_buff *skb, struct net_device *dev,
-			 const struct flowi6 *fl, u32 mark, u8 ds)
+			 struct sk_buff *skb, u32 others,
+			 struct net_device *dev, const struct flowi6 *fl,
+			 u32 mark, u8 ds)
 {
 	if (!hold)
 		dst_release(dst);

@@ -127,6 +127,20 @@ impl RawSkb {
         unsafe { &raw mut (*self.as_ptr()).__bindgen_anon_4 }.cast()
     }
 
+    /// What clones of a packet have in common, at the end of its buffer.
+    ///
+    /// # Safety
+    ///
+    /// The `sk_buff` must be valid.
+    #[inline]
+    pub(crate) unsafe fn shared_info(self) -> *mut kernel::bindings::skb_shared_info {
+        // SAFETY: By the requirement; `end` is the offset at which it lies in the buffer.
+        unsafe {
+            let skb = self.as_ptr();
+            (*skb).head.add((*skb).end as usize).cast()
+        }
+    }
+
     /// # Safety
     ///
     /// The `sk_buff` must be valid.

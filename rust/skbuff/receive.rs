@@ -330,8 +330,8 @@ mod tests {
             (*raw.headers()).protocol = ETH_P_IP.to_be();
             (*raw.headers()).network_header = headroom as u16;
             (*raw.headers()).transport_header = (headroom + IPV4_HEADER) as u16;
-            let ptr = NonNull::new(skb.into_raw()).ok_or(EINVAL)?;
-            Ok(Datagram::from_raw(ptr))
+            let ptr = skb.0.into_raw().as_ptr();
+            Ok(Datagram::from_raw(NonNull::new(ptr).ok_or(EINVAL)?))
         }
     }
 

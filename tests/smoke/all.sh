@@ -28,6 +28,8 @@ ended=$?
 if [[ $driver == ours ]]; then
 	echo "# netpoll"
 	timeout 120 ./netpoll.sh || status=1
+	echo "# messages that leave together"
+	timeout 300 ./together.py || status=1
 	echo "# a peer that is held"
 	timeout 300 ./held-peer.sh || status=1
 	echo "# drop counters"
