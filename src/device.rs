@@ -3,9 +3,9 @@
 //!
 //! The interface's private area holds one reference to the [`Device`], every peer holds another.
 //! The reverse way, to the `net_device`, is [`NetDevCell`]: readable under RCU from registration to
-//! `ndo_uninit`, empty afterwards. `ndo_uninit` is where everything ends: peers are unlinked, queues
-//! run dry, workers and NAPI instances stop. What is freed later (peers after their grace period)
-//! has no way back to the interface.
+//! `ndo_uninit`, empty afterwards. `ndo_uninit` is where everything ends that is going on: queues run
+//! dry, workers and NAPI instances stop. What is freed later has no way back to the interface: peers,
+//! which the destructor unlinks, without RTNL, and which go after their grace period.
 
 use kernel::{
     new_mutex,

@@ -180,15 +180,17 @@ impl Driver for WireGuard {
         device.keep_name(dev.name());
         socket::close(device);
         {
-            let mut config = device.config.lock();
+            let _config = device.config.lock();
             device.listen_port.store(0, Relaxed);
-            peer::remove_all(device, &mut config);
         }
         *device.identity.write() = None;
+        // Nobody is found, and nothing begun, from here on.
         device.resources.replace(None);
     }
 
     fn destroyed(device: &Device) {
+        // Without RTNL: a million of them take seconds, and all that they did has ended.
+        peer::remove_all(device, &mut device.config.lock());
         // Not before: what they wait for may take as long as the machine sleeps.
         let handshakes = device.handshakes.lock().take();
         drop(handshakes);
