@@ -16,9 +16,10 @@ use crate::{
     dst_cache::DstCache,
     netns::WeakNet,
     skbuff::{
+        Together, //
         IPV4_HEADER,
         IPV6_HEADER,
-        L3, //
+        L3,
     }, //
 };
 use core::{
@@ -82,18 +83,34 @@ impl Route {
         unsafe { (*(*self.0.as_ptr()).ops).family == family }
     }
 
-    /// The most bytes of UDP payload that go this way in one IP packet as they are; 0 if packets are
-    /// changed here (IPsec).
+    /// What goes this way together. Under RCU.
     #[inline]
-    pub(crate) fn payload(&self, l3: L3) -> usize {
-        // SAFETY: Valid by the type invariants.
-        let packet = unsafe { bindings::dst_unchanged(self.0.as_ptr()) } as usize;
+    pub(crate) fn takes(&self, l3: L3) -> Together {
+        let (mut packet, mut bytes, mut segments, mut whole) = (0, 0, 0, false);
+        // SAFETY: Valid by the type invariants; the pointers are to locals.
+        let taken = unsafe {
+            bindings::dst_takes(
+                self.0.as_ptr(),
+                &mut packet,
+                &mut bytes,
+                &mut segments,
+                &mut whole,
+            )
+        };
+        if !taken {
+            return Together::NOT;
+        }
         let headers = UDP_HEADER
             + match l3 {
                 L3::V4 => IPV4_HEADER,
                 L3::V6 => IPV6_HEADER,
             };
-        packet.saturating_sub(headers)
+        Together {
+            message: (packet as usize).saturating_sub(headers),
+            bytes: (bytes as usize).saturating_sub(headers),
+            messages: segments as usize,
+            whole,
+        }
     }
 
     pub(crate) fn as_ptr(&self) -> *mut bindings::dst_entry {

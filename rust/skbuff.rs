@@ -42,7 +42,10 @@ mod receive;
 mod segment;
 mod transmit;
 
-pub(crate) use chain::Chain;
+pub(crate) use chain::{
+    Chain,
+    Together, //
+};
 use raw::Owned;
 pub(crate) use raw::{
     Cb,

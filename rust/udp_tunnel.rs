@@ -40,6 +40,7 @@ use crate::{
         Chain,
         Datagram,
         SkBuff,
+        Together,
         L3, //
     },
 };
@@ -413,11 +414,11 @@ fn each(
     lost: &mut usize,
     mut send: impl FnMut(*mut bindings::dst_entry, bool, Chain) -> bool,
 ) {
-    let fits = match list.len() {
-        0 | 1 => 0,
-        _ => route.payload(l3),
+    let together = match list.len() {
+        0 | 1 => Together::NOT,
+        _ => route.takes(l3),
     };
-    while let Some(chain) = Chain::take(&mut list, fits) {
+    while let Some(chain) = Chain::take(&mut list, &together) {
         let messages = chain.messages();
         if list.is_empty() {
             *lost += messages * usize::from(!send(route.into_raw(), false, chain));

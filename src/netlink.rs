@@ -176,6 +176,16 @@ impl DumpOp for GetDevice {
     fn dump(state: &mut DumpState, msg: &mut DumpMsg<'_>, _info: &Info<'_>) -> Result<DumpStatus> {
         let _rtnl = Rtnl::lock();
         let device = state.device.clone();
+        if device.dev.get(&read_lock()).is_none() {
+            // Its peers are being removed, without RTNL, by who has the lock of their list: that may
+            // take seconds, which are not to be waited for here. To userspace the dump is torn.
+            msg.begin(Self::CMD, 0)?;
+            if state.last_peer.is_none() {
+                put_device(&device, msg)?;
+            }
+            msg.end();
+            return Ok(DumpStatus::Done);
+        }
         let config = device.config.lock();
 
         msg.begin(Self::CMD, config.generation)?;

@@ -182,6 +182,7 @@ impl Task<Session> for Encrypt {
     fn run(&self, worker: &Worker<'_, Session>) {
         let mut sealed = Sealed::new(&self.0);
         while let Some(job) = worker.next() {
+            sealed.turn_to(&job.owner().peer);
             let len = job.len();
             sealed.add(encrypt(job), len);
             cpu::cond_resched();
@@ -205,15 +206,15 @@ impl<'a> Sealed<'a> {
         }
     }
 
-    /// A batch of that many messages under `session`.
-    fn add(&mut self, session: RcuArc<Session>, messages: usize) {
-        if self
-            .of
-            .as_ref()
-            .is_some_and(|s| s.peer.id != session.peer.id)
-        {
+    /// A batch of this peer is next: what others have doesn't wait for it.
+    fn turn_to(&mut self, peer: &Peer) {
+        if self.of.as_ref().is_some_and(|s| s.peer.id != peer.id) {
             self.send();
         }
+    }
+
+    /// A batch of that many messages, of the peer that was turned to, is sealed under `session`.
+    fn add(&mut self, session: RcuArc<Session>, messages: usize) {
         self.of = Some(session);
         self.messages += messages;
         if self.messages >= SEALED {

@@ -51,10 +51,25 @@ void wg_helper_flow4_classify(struct sock *sk, struct flowi4 *fl)
 	security_sk_classify_flow(sk, flowi4_to_flowi_common(fl));
 }
 
-/* The longest packet that goes by @dst as it is; 0 if it is changed there. */
-u32 wg_helper_dst_unchanged(const struct dst_entry *dst)
+/*
+ * The longest packet that goes by @dst as it is, and what the device there takes
+ * as one for GSO: bytes, segments. False if packets are changed on that way.
+ * @whole: chains go all the way to the device as they are.
+ */
+bool wg_helper_dst_takes(const struct dst_entry *dst, u32 *packet, u32 *bytes,
+			 u32 *segments, bool *whole)
 {
-	return dst_xfrm(dst) ? 0 : dst_mtu(dst);
+	const netdev_features_t chains = NETIF_F_GSO_UDP_L4 | NETIF_F_FRAGLIST;
+	const struct net_device *dev = dst_dev_rcu(dst);
+
+	if (dst_xfrm(dst) || dst->lwtstate)
+		return false;
+	*packet = dst_mtu(dst);
+	*bytes = min(READ_ONCE(dev->gso_max_size),
+		     READ_ONCE(dev->gso_ipv4_max_size));
+	*segments = READ_ONCE(dev->gso_max_segs);
+	*whole = (dev->features & chains) == chains;
+	return true;
 }
 
 /*

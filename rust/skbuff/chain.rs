@@ -26,11 +26,33 @@ const MAX_MESSAGES: usize = 32;
 /// The most bytes of a chain: with the headers of UDP and IPv6, an IP packet.
 const MAX_BYTES: usize = u16::MAX as usize - 40 - 8;
 
+/// What a way takes as one packet; less than a chain, as it may be, is none.
+pub(crate) struct Together {
+    /// The most bytes of each message.
+    pub(crate) message: usize,
+    /// The most bytes of all.
+    pub(crate) bytes: usize,
+    /// The most messages.
+    pub(crate) messages: usize,
+    /// Chains are not taken apart on this host, but where they are received.
+    pub(crate) whole: bool,
+}
+
+impl Together {
+    /// Messages leave one by one.
+    pub(crate) const NOT: Self = Self {
+        message: 0,
+        bytes: 0,
+        messages: 0,
+        whole: false,
+    };
+}
+
 /// What leaves as one packet: a message, or several.
 ///
 /// # Invariants
 ///
-/// `skb` is linear and stands for no more than itself, or is a GSO packet (of UDP's kind, which is
+/// `skb` is a message, which stands for no more than itself, or a GSO packet (of UDP's kind, which is
 /// still to get its headers) of `messages` segments, the first of which is its linear part and the
 /// others linear members of its `frag_list`.
 pub(crate) struct Chain {
@@ -43,12 +65,12 @@ impl Chain {
     /// Takes off the front of `list` what can leave as one packet. `None` if the list is empty.
     ///
     /// Those that leave together are equal in size (the last may be shorter), in DS field, flow
-    /// hash, priority and the socket that they are accounted to, and none is larger than `fits`.
+    /// hash, priority and the socket that they are accounted to, and within the bounds of the way.
     #[inline]
-    pub(crate) fn take(list: &mut SkbList, fits: usize) -> Option<Self> {
+    pub(crate) fn take(list: &mut SkbList, way: &Together) -> Option<Self> {
         let messages = match list.len() {
             0..MIN_MESSAGES => 1,
-            _ => alike(list, fits),
+            _ => alike(list, way),
         };
         let (head, _, _) = list.split_front(messages).into_raw()?;
         // SAFETY: The packets were the list's, which gave them up; `alike` found that they can be
@@ -87,7 +109,8 @@ impl Chain {
 }
 
 /// How many packets at the front of the list can leave as one; 1 if it's just the first one.
-fn alike(list: &SkbList, fits: usize) -> usize {
+fn alike(list: &SkbList, way: &Together) -> usize {
+    let (most, total) = (way.messages.min(MAX_MESSAGES), way.bytes.min(MAX_BYTES));
     let mut packets = list.iter_raw();
     let Some(first) = packets.next() else {
         return 1;
@@ -96,16 +119,16 @@ fn alike(list: &SkbList, fits: usize) -> usize {
     unsafe {
         let len = first.len();
         // A clone shares the place where the others are to be noted.
-        if len == 0 || len > fits || !plain(first) || (*first.as_ptr()).cloned() != 0 {
+        if len == 0 || len > way.message || !plain(first) || (*first.as_ptr()).cloned() != 0 {
             return 1;
         }
         let (mut messages, mut bytes) = (1, len);
         for packet in packets {
             let more = packet.len();
-            if messages == MAX_MESSAGES
+            if messages >= most
                 || more > len
                 || more == 0
-                || bytes + more > MAX_BYTES
+                || bytes + more > total
                 || !plain(packet)
                 || !same(first, packet)
             {
@@ -117,10 +140,15 @@ fn alike(list: &SkbList, fits: usize) -> usize {
                 break;
             }
         }
-        // Of some owners each packet wants to be told of; what is counted in bytes can be moved.
-        if messages < MIN_MESSAGES
-            || destructor(first).is_some() && !bindings::skb_is_wmem(first.as_ptr())
-        {
+        // Some owners want to be told of each packet. Those that count bytes don't; but who takes a
+        // chain apart on this host hands the packets on to the owner only if it's that of a datagram
+        // socket. TCP would take its bytes for sent, and send more.
+        let owner_agrees = match destructor(first) {
+            None => true,
+            Some(_) if way.whole => bindings::skb_is_wmem(first.as_ptr()),
+            Some(f) => f == bindings::sock_wfree as usize,
+        };
+        if messages < MIN_MESSAGES || !owner_agrees {
             return 1;
         }
         messages
@@ -135,7 +163,10 @@ fn alike(list: &SkbList, fits: usize) -> usize {
 #[inline]
 unsafe fn plain(packet: RawSkb) -> bool {
     // SAFETY: By the requirement.
-    unsafe { (*packet.as_ptr()).data_len == 0 && (*packet.shared_info()).tx_flags == 0 }
+    unsafe {
+        let shared = packet.shared_info();
+        (*packet.as_ptr()).data_len == 0 && (*shared).nr_frags == 0 && (*shared).tx_flags == 0
+    }
 }
 
 /// The address of what is called when the packet is freed, for who owns it.
@@ -221,6 +252,12 @@ mod tests {
     use kernel::prelude::*;
 
     const FITS: usize = 1400;
+    const WAY: Together = Together {
+        message: FITS,
+        bytes: usize::MAX,
+        messages: usize::MAX,
+        whole: true,
+    };
 
     fn list(lens: &[usize]) -> Result<SkbList> {
         let mut list = SkbList::new();
@@ -232,9 +269,9 @@ mod tests {
     }
 
     /// How many messages each packet has that leaves.
-    fn packets(mut list: SkbList, fits: usize) -> Result<KVec<usize>> {
+    fn packets(mut list: SkbList, way: &Together) -> Result<KVec<usize>> {
         let mut packets = KVec::new();
-        while let Some(chain) = Chain::take(&mut list, fits) {
+        while let Some(chain) = Chain::take(&mut list, way) {
             packets.push(chain.messages(), GFP_KERNEL)?;
         }
         assert!(list.is_empty());
@@ -251,7 +288,7 @@ mod tests {
             .iter_raw()
             .map(|p| unsafe { (*p.as_ptr()).truesize })
             .sum();
-        let chain = Chain::take(&mut list, FITS).ok_or(EINVAL)?;
+        let chain = Chain::take(&mut list, &WAY).ok_or(EINVAL)?;
         assert!(list.is_empty());
         assert_eq!(chain.messages(), 5);
         let mut bytes = [0u8; 460];
@@ -292,7 +329,58 @@ mod tests {
             (&[100, 60, 100, 60, 100, 60], FITS, &[1; 6]),
             (&[100, 100, 100, 100, 0, 0, 0, 0], FITS, &[4, 1, 1, 1, 1]),
         ] {
-            assert!(packets(list(lens)?, fits)?[..] == *expected);
+            let way = Together {
+                message: fits,
+                ..WAY
+            };
+            assert!(packets(list(lens)?, &way)?[..] == *expected);
+        }
+        Ok(())
+    }
+
+    /// What a device takes at once is what it gets at once.
+    #[test]
+    fn as_the_way_takes_it() -> Result {
+        for (messages, bytes, expected) in [
+            (10, 65_536, &[10, 10][..]),
+            (10, 550, &[5, 5, 5, 5]),
+            (1, 65_536, &[1; 20]),
+            (64, 399, &[1; 20]),
+        ] {
+            let way = Together {
+                messages,
+                bytes,
+                ..WAY
+            };
+            assert!(packets(list(&[100; 20])?, &way)?[..] == *expected);
+        }
+        assert!(packets(list(&[100; 20])?, &Together::NOT)?[..] == [1; 20]);
+        Ok(())
+    }
+
+    /// Of whom each packet is accounted to, by size, only a datagram socket has chains taken apart.
+    #[test]
+    fn owners() -> Result {
+        type Destructor = unsafe extern "C" fn(*mut kernel::bindings::sk_buff);
+        for (owner, whole, expected) in [
+            (bindings::sock_wfree as Destructor, false, &[9][..]),
+            (bindings::sock_wfree as Destructor, true, &[9]),
+            (bindings::tcp_wfree as Destructor, false, &[1; 9]),
+            (bindings::tcp_wfree as Destructor, true, &[9]),
+        ] {
+            let mut list = list(&[100; 9])?;
+            let own = |p: RawSkb, owner| {
+                // SAFETY: The packet is ours. Nobody calls the function, for it is taken back.
+                unsafe { (*p.as_ptr()).__bindgen_anon_3.__bindgen_anon_1.destructor = owner }
+            };
+            list.iter_raw().for_each(|p| own(p, Some(owner)));
+            let way = Together { whole, ..WAY };
+            let mut found = KVec::new();
+            while let Some(chain) = Chain::take(&mut list, &way) {
+                own(chain.skb.raw(), None);
+                found.push(chain.messages(), GFP_KERNEL)?;
+            }
+            assert!(found[..] == *expected);
         }
         Ok(())
     }
@@ -329,13 +417,13 @@ mod tests {
             unsafe { change(list.iter_raw().nth(4).ok_or(EINVAL)?) };
             // Who shares the buffer of a member is served by the copy that segmentation makes.
             let expected: &[usize] = if i == 4 { &[9] } else { &[4, 1, 4] };
-            assert!(packets(list, FITS)?[..] == *expected);
+            assert!(packets(list, &WAY)?[..] == *expected);
 
             let list = self::list(&[100; 9])?;
             // SAFETY: As above.
             list.iter_raw().for_each(|p| unsafe { change(p) });
             let expected: &[usize] = if i > 2 { &[1; 9] } else { &[9] };
-            assert!(packets(list, FITS)?[..] == *expected);
+            assert!(packets(list, &WAY)?[..] == *expected);
         }
         Ok(())
     }

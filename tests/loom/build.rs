@@ -100,7 +100,7 @@ const FILES: &[File] = &[
         parent: false,
         end: "",
         tail: "",
-        changes: &[("Some(raw.len())", "Some(0)")],
+        changes: &[("|raw| unsafe { raw.len() }", "|_| 0")],
     },
     File {
         path: "rust/rcu_cell.rs",
