@@ -81,6 +81,8 @@ link_up() {
 		ip netns add "${ns[right]}"
 		ip -n "${ns[right]}" link set lo up
 		ip -n "${ns[left]}" link add outer type veth peer name outer netns "${ns[right]}"
+		# The capture is to show each message by itself, as a wire would.
+		for s in left right; do at $s "ethtool -K outer tx-udp-segmentation off" || return; done
 	fi
 	for s in left right; do
 		# .99 is who floods, .11 and .12 are where they roam to.

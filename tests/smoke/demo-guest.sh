@@ -25,6 +25,8 @@ check "the driver in use is $driver and no other" test "$(driver_loaded)" = "$dr
 
 note "two namespaces, left ${outer4[left]} and right ${outer4[right]}, joined by a veth"
 check "namespaces and veth" namespaces_up
+# The capture is to show each message by itself, as a wire would.
+for ns in left right; do ip netns exec "$ns" ethtool -K outer tx-udp-segmentation off; done
 ip netns exec left tcpdump -i outer -n -U -s 256 -B 8192 -w "$tmp/outer.pcap" 2>"$tmp/tcpdump.log" &
 pids+=($!) tcpdump=$!
 check "capture of the outer link runs" wait_for 10 grep -q 'listening on' "$tmp/tcpdump.log"
