@@ -29,7 +29,7 @@ if [[ $driver == ours ]]; then
 	echo "# netpoll"
 	timeout 120 ./netpoll.sh || status=1
 	echo "# messages that leave together"
-	timeout 300 ./together.py || status=1
+	timeout 900 ./together.py || status=1
 	echo "# a peer that is held"
 	timeout 300 ./held-peer.sh || status=1
 	echo "# drop counters"
