@@ -16,10 +16,11 @@ use crate::{
     dst_cache::DstCache,
     netns::WeakNet,
     skbuff::{
-        Together, //
+        Together,
         IPV4_HEADER,
         IPV6_HEADER,
         L3,
+        UDP_HEADER, //
     }, //
 };
 use core::{
@@ -45,8 +46,6 @@ const _: () = assert!(
 );
 
 const IPPROTO_UDP: u8 = 17;
-/// Size of a UDP header.
-const UDP_HEADER: usize = 8;
 pub(crate) const AF_INET: u16 = 2;
 pub(crate) const AF_INET6: u16 = 10;
 

@@ -44,7 +44,8 @@ mod transmit;
 
 pub(crate) use chain::{
     Chain,
-    Together, //
+    Together,
+    MIN_MESSAGES, //
 };
 use raw::Owned;
 pub(crate) use raw::{
@@ -73,6 +74,8 @@ const ETH_P_IPV6: u16 = 0x86dd;
 pub(crate) const IPV4_HEADER: usize = 20;
 /// Size of an IPv6 header.
 pub(crate) const IPV6_HEADER: usize = 40;
+/// Size of a UDP header.
+pub(crate) const UDP_HEADER: usize = 8;
 /// The most room behind the start of the data that an allocation may ask for, in bytes: what IP can
 /// carry.
 const MAX_ROOM: usize = 1 << 16;

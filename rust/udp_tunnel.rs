@@ -41,7 +41,8 @@ use crate::{
         Datagram,
         SkBuff,
         Together,
-        L3, //
+        L3,
+        MIN_MESSAGES, //
     },
 };
 use core::{
@@ -415,7 +416,7 @@ fn each(
     mut send: impl FnMut(*mut bindings::dst_entry, bool, Chain) -> bool,
 ) {
     let together = match list.len() {
-        0 | 1 => Together::NOT,
+        0..MIN_MESSAGES => Together::NOT,
         _ => route.takes(l3),
     };
     while let Some(chain) = Chain::take(&mut list, &together) {

@@ -10,7 +10,9 @@
 
 use super::{
     Owned,
-    RawSkb, //
+    RawSkb,
+    IPV6_HEADER,
+    UDP_HEADER, //
 };
 use crate::{
     bindings,
@@ -20,11 +22,11 @@ use core::ptr;
 
 /// The fewest messages of a chain: of less, making one packet and segments of it costs more than
 /// sending each by itself does.
-const MIN_MESSAGES: usize = 4;
+pub(crate) const MIN_MESSAGES: usize = 4;
 /// The most messages of a chain. More are more than the buffer of a receiver's socket may take.
 const MAX_MESSAGES: usize = 32;
 /// The most bytes of a chain: with the headers of UDP and IPv6, an IP packet.
-const MAX_BYTES: usize = u16::MAX as usize - 40 - 8;
+const MAX_BYTES: usize = u16::MAX as usize - IPV6_HEADER - UDP_HEADER;
 
 /// What a way takes as one packet; less than a chain, as it may be, is none.
 pub(crate) struct Together {

@@ -15,7 +15,8 @@ use super::{
     ETH_P_IP,
     ETH_P_IPV6,
     IPV4_HEADER,
-    IPV6_HEADER, //
+    IPV6_HEADER,
+    UDP_HEADER, //
 };
 use crate::{
     bindings,
@@ -29,9 +30,6 @@ use core::{
     ptr::NonNull,
     slice, //
 };
-
-/// Size of a UDP header.
-const UDP_HEADER: usize = 8;
 
 /// What an inner packet says about itself, from [`SkBuff::inner`].
 #[derive(Clone, Copy, Debug)]

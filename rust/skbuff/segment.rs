@@ -12,7 +12,9 @@
 use super::{
     RawSkb,
     SkBuff,
-    MAX_HEADROOM, //
+    IPV6_HEADER,
+    MAX_HEADROOM,
+    UDP_HEADER, //
 };
 use crate::{
     bindings,
@@ -34,7 +36,7 @@ pub const DATA_HEADROOM: usize = (HEADER + LOWER_HEADROOM).next_multiple_of(4);
 const _: () = assert!(DATA_HEADROOM >= aead::FRONT && DATA_HEADROOM >= HEADER);
 
 /// Bytes to keep in front of a UDP payload: IPv6, UDP, and `NET_SKB_PAD` for the link layer.
-pub const LOWER_HEADROOM: usize = 40 + 8 + {
+pub const LOWER_HEADROOM: usize = IPV6_HEADER + UDP_HEADER + {
     let line = bindings::WGK_L1_CACHE_BYTES as usize;
     if line > 32 {
         line
