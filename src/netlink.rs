@@ -176,22 +176,19 @@ impl DumpOp for GetDevice {
     fn dump(state: &mut DumpState, msg: &mut DumpMsg<'_>, _info: &Info<'_>) -> Result<DumpStatus> {
         let _rtnl = Rtnl::lock();
         let device = state.device.clone();
-        if device.dev.get(&read_lock()).is_none() {
-            // Its peers are being removed, without RTNL, by who has the lock of their list: that may
-            // take seconds, which are not to be waited for here. To userspace the dump is torn.
-            msg.begin(Self::CMD, 0)?;
-            if state.last_peer.is_none() {
-                put_device(&device, msg)?;
-            }
-            msg.end();
-            return Ok(DumpStatus::Done);
-        }
-        let config = device.config.lock();
+        // Of one that is gone the peers are being removed, without RTNL, by who has this lock: that may
+        // take seconds, which are not to be waited for here. To userspace the dump is torn.
+        let there = device.dev.get(&read_lock()).is_some();
+        let config = there.then(|| device.config.lock());
 
-        msg.begin(Self::CMD, config.generation)?;
+        msg.begin(Self::CMD, config.as_ref().map_or(0, |c| c.generation))?;
         if state.last_peer.is_none() {
             put_device(&device, msg)?;
         }
+        let Some(config) = config else {
+            msg.end();
+            return Ok(DumpStatus::Done);
+        };
         let nest = msg.nest_start(wg::WGDEVICE_A_PEERS)?;
         // Where the last part ended there is no peer any more: the sequence number tells userspace
         // that the dump is torn, so there's no use in finding the right place.
