@@ -81,7 +81,7 @@ pub use order::{
     Taken, //
 };
 
-/// The batches that a ring of the usual size, and every order queue, hold at most.
+/// The batches that a ring of the usual size holds at most, and every order queue.
 pub const MAX_BATCHES: u32 = 1024;
 
 /// A worker has, or will have, the packets.
@@ -124,6 +124,12 @@ impl<K: RcuObject> Batch<K> {
             (*cb).first_nonce = first_nonce;
             (*cb).owner = RcuArc::into_raw(owner).as_ptr().cast();
             (*cb).tail = tail.as_ptr();
+            // None of them is lost yet.
+            let mut next = Some(head);
+            while let Some(packet) = next {
+                (*packet.cb()).lost = 0;
+                next = RawSkb::new(packet.next());
+            }
         }
         // INVARIANT: Just written.
         Some(Self {

@@ -36,12 +36,14 @@ use kernel::{
     prelude::*, //
 };
 
+mod aggregate;
 mod chain;
 mod raw;
 mod receive;
 mod segment;
 mod transmit;
 
+pub use aggregate::Datagrams;
 pub(crate) use chain::{
     Chain,
     Together,

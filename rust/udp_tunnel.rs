@@ -38,7 +38,7 @@ use crate::{
     skb_list::SkbList,
     skbuff::{
         Chain,
-        Datagram,
+        Datagrams,
         SkBuff,
         Together,
         L3,
@@ -91,8 +91,8 @@ const PORT_RETRIES: usize = 100;
 
 /// What a socket gives its packets to. Must be aligned to 8 bytes at least (checked when compiled).
 pub trait UdpReceiver: RcuObject {
-    /// Takes a packet. Softirq context, under RCU; several CPUs at once.
-    fn receive(this: &Self, datagram: Datagram);
+    /// Takes datagrams that came together. Softirq context, under RCU; several CPUs at once.
+    fn receive(this: &Self, datagrams: Datagrams);
 }
 
 /// Whether this kernel has IPv6, and has it enabled.
@@ -135,9 +135,13 @@ impl<T: UdpReceiver> UdpSocket<T> {
         config.sk_user_data = RcuArc::as_raw(&ctx).as_ptr().cast();
         config.encap_type = 1;
         config.encap_rcv = Some(receive::<T>);
+        config.gro_complete = Some(bindings::udp_gro_complete);
         // SAFETY: The namespace is alive while borrowed, the socket is a new one. The callback fits
         // the user data, which lives until a grace period after the socket was closed.
-        unsafe { bindings::setup_udp_tunnel_sock(net.as_ptr().cast(), sk.as_ptr(), &mut config) };
+        unsafe {
+            bindings::setup_udp_tunnel_sock(net.as_ptr().cast(), sk.as_ptr(), &mut config);
+            bindings::udp_take_aggregates(sk.as_ptr());
+        }
         // SAFETY: The socket is open, and one of an internet protocol: this is where its port is.
         let port = u16::from_be(unsafe {
             sk.cast::<u8>()
@@ -235,14 +239,14 @@ unsafe extern "C" fn receive<T: UdpReceiver>(
     skb: *mut kernel::bindings::sk_buff,
 ) -> c_int {
     // SAFETY: By the requirement; so it is not null either.
-    let datagram = unsafe { Datagram::from_raw(NonNull::new_unchecked(skb)) };
+    let datagrams = unsafe { Datagrams::from_raw(NonNull::new_unchecked(skb)) };
     if sk.is_null() {
         return 0;
     }
     // SAFETY: The socket is valid during the callback. Its user data is null, or a `T` that is not
     // freed before this read-side critical section ends.
     if let Some(ctx) = unsafe { bindings::sk_user_data(sk).cast::<T>().as_ref() } {
-        T::receive(ctx, datagram);
+        T::receive(ctx, datagrams);
     }
     0
 }

@@ -125,6 +125,12 @@ impl<O: RcuObject> Stage<O> {
         })
     }
 
+    /// Messages that wait for a worker, roughly.
+    #[inline]
+    pub(crate) fn waiting(&self) -> usize {
+        self.work.context().jobs.workers.waiting()
+    }
+
     /// Has a batch worked on, and keeps its place in `order`. Calls another CPU's worker, unless
     /// those that are up are enough. On an error see [`CryptRing::submit`]. Any context.
     #[inline]

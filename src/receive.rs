@@ -19,11 +19,13 @@ use wgk::{
     napi::NapiContext,
     rcu::{
         read_lock,
-        RcuArc, //
+        Guard,
+        RcuArc,
+        RcuRef, //
     },
     skb_list::SkbList,
     skbuff::{
-        Datagram,
+        Datagrams,
         UdpPacket, //
     },
     time::boottime_coarse_ns,
@@ -38,7 +40,8 @@ use crate::{
     messages::{
         classify,
         DataHeader,
-        Kind, //
+        Kind,
+        MAX_QUEUED_PACKETS, //
     },
     napis::{
         NapiSet,
@@ -49,6 +52,7 @@ use crate::{
         Task,
         Worker, //
     },
+    resources::Resources,
     rx_schedule::{
         Finished,
         Member, //
@@ -66,62 +70,118 @@ pub(crate) use handshake::Handshakes;
 const TYPE_LEN: usize = 4;
 
 impl UdpReceiver for Device {
-    /// A datagram arrived on one of the device's sockets. Softirq, under RCU.
-    fn receive(this: &Self, datagram: Datagram) {
-        let Ok(mut packet) = datagram.udp_payload() else {
-            this.drops.add(Reason::RxHeader, 1);
-            return;
-        };
-        let len = packet.len();
-        let kind = packet.head(TYPE_LEN).and_then(|head| classify(head, len));
-        match kind {
-            None => this.drops.add(Reason::RxType, 1),
-            Some(Kind::Data) => receive_data(this, packet),
-            Some(_) => handshake::queue(this, packet),
+    /// Datagrams arrived on one of the device's sockets. Softirq, under RCU.
+    fn receive(this: &Self, datagrams: Datagrams) {
+        let guard = read_lock();
+        let mut arrived = None;
+        for datagram in datagrams {
+            let Ok(mut packet) = datagram.udp_payload() else {
+                this.drops.add(Reason::RxHeader, 1);
+                continue;
+            };
+            let len = packet.len();
+            let kind = packet.head(TYPE_LEN).and_then(|head| classify(head, len));
+            match kind {
+                None => this.drops.add(Reason::RxType, 1),
+                Some(Kind::Data) => Arrived::add(this, &mut arrived, packet, &guard),
+                Some(_) => handshake::queue(this, packet),
+            }
+        }
+        if let Some(arrived) = arrived {
+            arrived.submit(this);
         }
     }
 }
 
-/// Finds the session of a transport message and queues the message for decryption.
-fn receive_data(device: &Device, mut packet: UdpPacket) {
-    let ds = packet.ecn_dsfield();
-    let Some((index, counter)) = packet
-        .head(size_of::<DataHeader>())
-        .and_then(|head| DataHeader::ref_from_prefix(head).ok())
-        .map(|(header, _)| (header.receiver_index.get(), header.counter.get()))
-    else {
-        device.drops.add(Reason::RxMemory, 1);
-        return;
-    };
-    let guard = read_lock();
-    let Some(resources) = device.resources.load(&guard) else {
-        device.drops.add(Reason::RxDown, 1);
-        return;
-    };
-    let Some(found) = resources.indices.lookup(index, &guard) else {
-        device.drops.add(Reason::RxIndex, 1);
-        return;
-    };
-    let usable = found.keys().is_some() && !found.peer.is_dead();
-    let Some(session) = usable.then(|| found.try_get()).flatten() else {
-        device.drops.add(Reason::RxNoKeys, 1);
-        return;
-    };
-    let mut skb = packet.into_inner();
-    skb.set_ds(ds);
-    let mut list = SkbList::new();
-    list.push_back(skb);
-    let Some(batch) = Batch::new(list, session, counter) else {
-        return;
-    };
-    // `found` will do from here on: the packet has the session's one reference of its own.
-    match resources.decrypt.submit(&found.peer.rx, batch) {
-        Ok(()) => (),
-        Err(SubmitError::Full(batch)) => device.drops.add(Reason::RxQueue, batch.len()),
-        Err(SubmitError::RingFull) => {
-            // It keeps its place in the peer's queue, marked dead.
-            device.drops.add(Reason::RxQueue, 1);
-            resources.napis.wake(found.peer.clone());
+/// The most messages that are opened, and then delivered, in one go.
+const MAX_ARRIVED: usize = 32;
+
+/// Transport messages of one session, with consecutive counters: what becomes a batch.
+struct Arrived<'g> {
+    resources: &'g Resources,
+    session: RcuRef<'g, Session>,
+    index: u32,
+    first: u64,
+    messages: SkbList,
+}
+
+impl<'g> Arrived<'g> {
+    /// Takes in a message: one more of those that `arrived` has, or the first of others, for whose
+    /// sake those are submitted.
+    #[inline]
+    fn add(device: &Device, arrived: &mut Option<Self>, mut packet: UdpPacket, guard: &'g Guard) {
+        let ds = packet.ecn_dsfield();
+        let Some((index, counter)) = packet
+            .head(size_of::<DataHeader>())
+            .and_then(|head| DataHeader::ref_from_prefix(head).ok())
+            .map(|(header, _)| (header.receiver_index.get(), header.counter.get()))
+        else {
+            device.drops.add(Reason::RxMemory, 1);
+            return;
+        };
+        let mut skb = packet.into_inner();
+        skb.set_ds(ds);
+        if let Some(arrived) = arrived {
+            if arrived.index == index
+                && arrived.messages.len() < MAX_ARRIVED
+                && arrived.first.wrapping_add(arrived.messages.len() as u64) == counter
+            {
+                arrived.messages.push_back(skb);
+                return;
+            }
+        }
+        if let Some(arrived) = arrived.take() {
+            arrived.submit(device);
+        }
+        let Some(resources) = device.resources.load(guard) else {
+            device.drops.add(Reason::RxDown, 1);
+            return;
+        };
+        let Some(session) = resources.indices.lookup(index, guard) else {
+            device.drops.add(Reason::RxIndex, 1);
+            return;
+        };
+        if session.keys().is_none() || session.peer.is_dead() {
+            device.drops.add(Reason::RxNoKeys, 1);
+            return;
+        }
+        let mut messages = SkbList::new();
+        messages.push_back(skb);
+        *arrived = Some(Self {
+            resources,
+            session,
+            index,
+            first: counter,
+            messages,
+        });
+    }
+
+    /// Queues the messages for decryption.
+    #[inline]
+    fn submit(self, device: &Device) {
+        let (resources, count) = (self.resources, self.messages.len());
+        let Some(session) = self.session.try_get() else {
+            device.drops.add(Reason::RxNoKeys, count);
+            return;
+        };
+        let Some(batch) = Batch::new(self.messages, session, self.first) else {
+            return;
+        };
+        // The session will do from here on: the batch has the one reference to it of its own.
+        let peer = &self.session.peer;
+        // Batches are bounded by themselves. But what one peer sends in large ones, others wait for.
+        if peer.rx.messages().max(resources.decrypt.waiting()) >= MAX_QUEUED_PACKETS {
+            device.drops.add(Reason::RxQueue, count);
+            return;
+        }
+        match resources.decrypt.submit(&peer.rx, batch) {
+            Ok(()) => (),
+            Err(SubmitError::Full(batch)) => device.drops.add(Reason::RxQueue, batch.len()),
+            Err(SubmitError::RingFull) => {
+                // It keeps its place in the peer's queue, marked dead.
+                device.drops.add(Reason::RxQueue, count);
+                resources.napis.wake(peer.clone());
+            }
         }
     }
 }
@@ -134,8 +194,9 @@ impl Task<Session> for Decrypt {
         let mut finished = Finished::new();
         let poll = |instance| self.0.poll(instance);
         while let Some(job) = worker.next() {
+            let messages = job.len();
             let session = decrypt(job);
-            finished.add(self.0.list(session.peer.clone()), poll);
+            finished.add(messages, self.0.list(session.peer.clone()), poll);
             cpu::cond_resched();
         }
         finished.end(poll);
@@ -146,17 +207,28 @@ impl Task<Session> for Decrypt {
 /// peer's NAPI instance is to be scheduled.
 fn decrypt(mut job: CryptJob<Session>) -> RcuArc<Session> {
     let session = job.owner().clone();
-    let failed = match session.receiving_key(boottime_coarse_ns()) {
-        Some(key) => job
-            .segments_mut()
-            .any(|(nonce, mut segment)| !segment.open(nonce, key.as_bytes()))
-            .then_some(Reason::RxAuth),
-        None => Some(Reason::RxExpired),
+    let len = job.len();
+    let mut failed = 0;
+    let reason = match session.receiving_key(boottime_coarse_ns()) {
+        Some(key) => {
+            for (nonce, mut segment) in job.segments_mut() {
+                if !segment.open(nonce, key.as_bytes()) {
+                    // What was forged is lost alone.
+                    segment.give_up();
+                    failed += 1;
+                }
+            }
+            Reason::RxAuth
+        }
+        None => {
+            failed = len;
+            Reason::RxExpired
+        }
     };
-    if let Some(reason) = failed {
-        session.peer.device.drops.add(reason, job.len());
+    if failed != 0 {
+        session.peer.device.drops.add(reason, failed);
     }
-    job.finish(failed.is_none())
+    job.finish(failed < len)
 }
 
 impl Member for Peer {
@@ -181,6 +253,7 @@ impl Receiver for Peer {
             match queue.take_segment() {
                 None => break,
                 Some(Taken::Dead(batch)) => taken += batch.len(),
+                Some(Taken::Lost(_)) => taken += 1,
                 Some(Taken::Packet { skb, nonce, owner }) => {
                     taken += 1;
                     if owner.accept_counter(&mut queue, nonce) {
@@ -203,7 +276,7 @@ impl Receiver for Peer {
     fn discard(this: &RcuArc<Self>) {
         if let Some(mut queue) = this.rx.try_consume() {
             while let Some(taken) = queue.take_segment() {
-                // What is dead was counted when it died.
+                // What is dead or lost was counted when that became of it.
                 if let Taken::Packet { .. } = taken {
                     this.device.drops.add(Reason::RxDown, 1);
                 }

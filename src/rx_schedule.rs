@@ -114,7 +114,8 @@ fn pass_on<P: Member>(instances: &impl Instances<P>, peer: RcuArc<P>) {
 /// An instance is polled when there's a burst to deliver, not for each packet: in process context a
 /// poll would begin at once, find one packet, and leave nothing for GRO to merge.
 pub struct Finished {
-    batches: usize,
+    /// Messages of batches that were noted since the last poll.
+    messages: usize,
     /// The instance that is still to be polled. There's at most one.
     waiting: Option<u32>,
 }
@@ -123,22 +124,23 @@ impl Finished {
     /// Nothing yet.
     pub fn new() -> Self {
         Self {
-            batches: 0,
+            messages: 0,
             waiting: None,
         }
     }
 
-    /// Notes a batch. `listed` is the instance on whose list its peer is now, unless it was there.
-    /// `poll` has an instance polled.
+    /// Notes a batch of so many `messages`. `listed` is the instance on whose list its peer is now,
+    /// unless it was there. `poll` has an instance polled.
     #[inline]
-    pub fn add(&mut self, listed: Option<u32>, mut poll: impl FnMut(u32)) {
+    pub fn add(&mut self, messages: usize, listed: Option<u32>, mut poll: impl FnMut(u32)) {
         if let Some(instance) = listed {
             if let Some(other) = self.waiting.replace(instance).filter(|w| *w != instance) {
                 poll(other);
             }
         }
-        self.batches += 1;
-        if self.batches % BURST == 0 {
+        self.messages += messages;
+        if self.messages >= BURST {
+            self.messages = 0;
             self.end(poll);
         }
     }

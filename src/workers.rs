@@ -111,6 +111,12 @@ impl Workers {
         }
     }
 
+    /// Segments in the ring, roughly.
+    #[inline]
+    pub fn waiting(&self) -> usize {
+        usize::try_from(waiting(self.state.load(Relaxed))).unwrap_or(0)
+    }
+
     /// Marks a CPU that has no mark in `state`.
     fn choose(&self, state: u64, mut next: impl FnMut() -> u32) -> Option<u32> {
         let cpu = (0..TRIES)
@@ -228,8 +234,13 @@ mod tests {
         let mut m = Machine::new(4);
         assert_eq!(m.submitted(40, 0), Some(0));
         assert_eq!(m.submitted(40, 0), Some(1));
+        assert_eq!(m.workers.waiting(), 80);
         m.workers.taken(40);
+        assert_eq!(m.workers.waiting(), 40);
         assert_eq!(m.submitted(40, 0), Some(2));
+        // Another one's, whose submitter has not counted yet.
+        m.workers.taken(120);
+        assert_eq!(m.workers.waiting(), 0);
     }
 
     #[test]

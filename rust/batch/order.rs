@@ -25,20 +25,27 @@ use core::{
 ///   `stub`; the chain ends at `newest`, where a producer that is between its two steps has left a
 ///   gap before its link.
 /// - Each batch in it belongs to this queue, but for the packets of those in state `UNCRYPTED`.
-/// - `peeked` is null or the head of the batch before `oldest`.
-/// - `oldest` and `peeked` are only used by who set `consuming`, or has the queue to itself.
+/// - `peeked` is null or the head of the batch before `oldest`, which was pushed with
+///   `peeked_messages` messages.
+/// - `oldest`, `peeked` and `peeked_messages` are only used by who set `consuming`, or has the queue
+///   to itself.
 #[pin_data(PinnedDrop)]
 pub struct OrderQueue<K: RcuObject> {
     newest: HotAtomic<*mut Link>,
-    count: HotAtomic<u32>,
+    /// [`BATCH`] for each batch, and 1 for each of its messages.
+    held: HotAtomic<u64>,
     consuming: HotAtomic<bool>,
     oldest: UnsafeCell<*mut Link>,
     peeked: UnsafeCell<*mut kernel::bindings::sk_buff>,
+    peeked_messages: UnsafeCell<u32>,
     stub: Link,
     #[pin]
     _pin: PhantomPinned,
     _owner: Invariant<K>,
 }
+
+/// A batch, in `held`.
+const BATCH: u64 = 1 << 32;
 
 const _: () = assert!(size_of::<OrderQueue<()>>() <= 48);
 
@@ -59,11 +66,12 @@ impl<K: RcuObject> OrderQueue<K> {
         pin_init!(&this in Self {
             // SAFETY: Only the address of a field is taken.
             newest: HotAtomic::new(unsafe { &raw mut (*this.as_ptr()).stub }),
-            count: HotAtomic::new(0),
+            held: HotAtomic::new(0),
             consuming: HotAtomic::new(false),
             // SAFETY: Only the address of a field is taken.
             oldest: UnsafeCell::new(unsafe { &raw mut (*this.as_ptr()).stub }),
             peeked: UnsafeCell::new(ptr::null_mut()),
+            peeked_messages: UnsafeCell::new(0),
             stub: Link {
                 next: HotAtomic::new(ptr::null_mut()),
             },
@@ -75,7 +83,13 @@ impl<K: RcuObject> OrderQueue<K> {
     /// Batches in the queue, roughly.
     #[inline]
     pub fn len(&self) -> u32 {
-        self.count.load(Relaxed)
+        (self.held.load(Relaxed) / BATCH) as u32
+    }
+
+    /// Their messages, roughly. Those that were taken one by one count until their batch is at its end.
+    #[inline]
+    pub fn messages(&self) -> usize {
+        (self.held.load(Relaxed) % BATCH) as usize
     }
 
     /// Whether there is none.
@@ -87,9 +101,11 @@ impl<K: RcuObject> OrderQueue<K> {
     /// Queues a batch. Returns its head, whose packets (not the batch) are still the caller's.
     #[inline]
     pub(super) fn push(&self, batch: Batch<K>) -> Result<RawSkb, Batch<K>> {
+        let counts_for = BATCH + u64::from(batch.len() as u32);
         // ORDERING: Relaxed: it only bounds the number. An overshoot is taken back at once.
-        if self.count.fetch_add(1, Relaxed) >= MAX_BATCHES {
-            self.count.fetch_sub(1, Relaxed);
+        let held = self.held.fetch_add(counts_for, Relaxed);
+        if held / BATCH >= MAX_BATCHES.into() {
+            self.held.fetch_sub(counts_for, Relaxed);
             return Err(batch);
         }
         let head = batch.into_head();
@@ -172,6 +188,7 @@ impl<K: RcuObject> OrderQueue<K> {
                 None => {
                     let head = self.dequeue()?;
                     *self.peeked.get() = head.as_ptr();
+                    *self.peeked_messages.get() = (*head.cb()).count;
                     head
                 }
             };
@@ -192,7 +209,9 @@ impl<K: RcuObject> OrderQueue<K> {
         // gives them up.
         unsafe {
             *self.peeked.get() = ptr::null_mut();
-            self.count.fetch_sub(1, Relaxed);
+            // What it was queued as: packets of it may have been taken one by one.
+            self.held
+                .fetch_sub(BATCH + u64::from(*self.peeked_messages.get()), Relaxed);
             Batch::from_head(head)
         }
     }
@@ -256,6 +275,8 @@ pub enum Taken<K: RcuObject> {
         /// Its owner.
         owner: RcuArc<K>,
     },
+    /// One packet that its worker gave up ([`Segment::give_up`]), of a batch that went well.
+    Lost(SkBuff),
     /// All of a batch that did not, or what is left of one.
     Dead(Batch<K>),
 }
@@ -314,6 +335,7 @@ impl<K: RcuObject> Consumer<'_, K> {
         // a control buffer to match, and the reference to the owner passes to it.
         unsafe {
             let cb = head.cb();
+            let lost = (*cb).lost != 0;
             let next = match RawSkb::new(head.next()) {
                 Some(next) if state == CRYPTED => next,
                 _ => {
@@ -323,7 +345,11 @@ impl<K: RcuObject> Consumer<'_, K> {
                     }
                     let (mut list, owner, nonce) = batch.into_parts();
                     let skb = list.pop_front()?;
-                    return Some(Taken::Packet { skb, nonce, owner });
+                    return Some(if lost {
+                        Taken::Lost(skb)
+                    } else {
+                        Taken::Packet { skb, nonce, owner }
+                    });
                 }
             };
             let rest = next.cb();
@@ -333,11 +359,15 @@ impl<K: RcuObject> Consumer<'_, K> {
             (*rest).owner = (*cb).owner;
             (*rest).tail = (*cb).tail;
             *self.queue.peeked.get() = next.as_ptr();
+            let skb = SkBuff::from_raw(head.as_ptr());
+            if lost {
+                return Some(Taken::Lost(skb));
+            }
             let owner = ManuallyDrop::new(RcuArc::from_raw(NonNull::new_unchecked(
                 (*cb).owner.cast_mut().cast(),
             )));
             Some(Taken::Packet {
-                skb: SkBuff::from_raw(head.as_ptr()),
+                skb,
                 nonce: (*cb).first_nonce,
                 owner: RcuArc::clone(&owner),
             })
@@ -350,5 +380,158 @@ impl<K: RcuObject> Drop for Consumer<'_, K> {
     fn drop(&mut self) {
         // ORDERING: Release: the next consumer sees what we did to the queue.
         self.queue.consuming.store(false, Release);
+    }
+}
+
+#[cfg(CONFIG_KUNIT = "y")]
+#[kernel::macros::kunit_tests(wgk_batch)]
+mod tests {
+    use super::*;
+
+    /// Says when nobody has it any more.
+    struct Owner(&'static HotAtomic<u32>);
+
+    impl RcuObject for Owner {
+        fn on_last_ref(&self) {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+
+    const PACKETS: u8 = 5;
+    const FIRST: u64 = u64::MAX - 2;
+
+    /// Packets, each of one byte that says which it is.
+    fn packets() -> Result<SkbList> {
+        let mut list = SkbList::new();
+        for i in 0..PACKETS {
+            list.push_back(SkBuff::with_payload(&[i], 0, GFP_KERNEL)?);
+        }
+        Ok(list)
+    }
+
+    /// Has a worker give up some of the packets.
+    fn work(ring: &CryptRing<Owner>, given_up: &[u8], ok: bool) -> Result {
+        let mut job = ring.pop().ok_or(EINVAL)?;
+        for (i, (nonce, mut segment)) in job.segments_mut().enumerate() {
+            assert_eq!(nonce, FIRST.wrapping_add(i as u64));
+            if given_up.contains(&(i as u8)) {
+                segment.give_up();
+            }
+        }
+        drop(job.finish(ok));
+        Ok(())
+    }
+
+    fn number(skb: &SkBuff) -> Option<u8> {
+        let mut byte = [0];
+        (skb.len() == 1 && skb.copy_data(&mut byte)).then_some(byte[0])
+    }
+
+    /// Takes all of a batch: each of its packets is lost if it was given up, and else comes with its
+    /// nonce.
+    fn take(order: &OrderQueue<Owner>, given_up: &[u8]) -> Result<SkbList> {
+        let mut lost = SkbList::new();
+        for i in 0..PACKETS {
+            // Whoever consumes the queue next.
+            let taken = order.try_consume().ok_or(EINVAL)?.take_segment();
+            match taken.ok_or(EINVAL)? {
+                Taken::Packet { skb, nonce, .. } => {
+                    assert_eq!(number(&skb), Some(i));
+                    assert_eq!(nonce, FIRST.wrapping_add(i.into()));
+                    assert!(!given_up.contains(&i));
+                }
+                Taken::Lost(skb) => {
+                    assert_eq!(number(&skb), Some(i));
+                    assert!(given_up.contains(&i));
+                    lost.push_back(skb);
+                }
+                Taken::Dead(_) => return Err(EINVAL),
+            }
+        }
+        Ok(lost)
+    }
+
+    /// What a worker gives up is lost alone, wherever it is in its batch.
+    #[test]
+    fn given_up_alone() -> Result {
+        static GONE: HotAtomic<u32> = HotAtomic::new(0);
+        let ring = CryptRing::new(4)?;
+        let order = KBox::pin_init(OrderQueue::new(), GFP_KERNEL)?;
+        let mut batches = 0;
+        GONE.store(0, Relaxed);
+        for given_up in [
+            &[][..],
+            &[0],
+            &[2],
+            &[4],
+            &[0, 4],
+            &[1, 2, 3],
+            &[0, 1, 2, 3, 4],
+        ] {
+            let owner = RcuArc::new(Owner(&GONE), GFP_KERNEL)?;
+            let batch = Batch::new(packets()?, owner, FIRST).ok_or(EINVAL)?;
+            assert!(ring.submit(&order, batch).is_ok());
+            work(&ring, given_up, true)?;
+            let lost = take(&order, given_up)?;
+            assert_eq!(lost.len(), given_up.len());
+            assert!(order.is_empty() && !order.has_ready());
+            batches += 1;
+            assert_eq!(GONE.load(Relaxed), batches);
+        }
+        Ok(())
+    }
+
+    /// Of a batch that did not go well, nothing is told apart.
+    #[test]
+    fn given_up_and_failed() -> Result {
+        static GONE: HotAtomic<u32> = HotAtomic::new(0);
+        let ring = CryptRing::new(4)?;
+        let order = KBox::pin_init(OrderQueue::new(), GFP_KERNEL)?;
+        let owner = RcuArc::new(Owner(&GONE), GFP_KERNEL)?;
+        let batch = Batch::new(packets()?, owner, FIRST).ok_or(EINVAL)?;
+        assert!(ring.submit(&order, batch).is_ok());
+        work(&ring, &[0, 3], false)?;
+        let taken = order.try_consume().ok_or(EINVAL)?.take_segment();
+        let Some(Taken::Dead(batch)) = taken else {
+            return Err(EINVAL);
+        };
+        assert_eq!(batch.len(), PACKETS.into());
+        assert!(order.is_empty() && !order.has_ready());
+        drop(batch);
+        assert_eq!(GONE.load(Relaxed), 1);
+        Ok(())
+    }
+
+    /// In its next batch a packet is not lost because it was in the one before, whether that was
+    /// taken apart or not.
+    #[test]
+    fn given_up_once() -> Result {
+        static GONE: HotAtomic<u32> = HotAtomic::new(0);
+        let ring = CryptRing::new(4)?;
+        let order = KBox::pin_init(OrderQueue::new(), GFP_KERNEL)?;
+        let all = [0, 1, 2, 3, 4];
+        let mut list = packets()?;
+        for whole in [true, false, false] {
+            let owner = RcuArc::new(Owner(&GONE), GFP_KERNEL)?;
+            let batch = Batch::new(list, owner, FIRST).ok_or(EINVAL)?;
+            assert!(ring.submit(&order, batch).is_ok());
+            work(&ring, &all, true)?;
+            list = if whole {
+                let done = order.try_consume().ok_or(EINVAL)?.next();
+                let Some(Done::Ok(batch)) = done else {
+                    return Err(EINVAL);
+                };
+                batch.into_parts().0
+            } else {
+                take(&order, &all)?
+            };
+            assert_eq!(list.len(), PACKETS.into());
+        }
+        let owner = RcuArc::new(Owner(&GONE), GFP_KERNEL)?;
+        let batch = Batch::new(list, owner, FIRST).ok_or(EINVAL)?;
+        assert!(ring.submit(&order, batch).is_ok());
+        work(&ring, &[], true)?;
+        assert!(take(&order, &[])?.is_empty());
+        Ok(())
     }
 }

@@ -89,6 +89,37 @@ struct sk_buff *wg_helper_skb_gso_segment(struct sk_buff *skb)
 	return skb_gso_segment(skb, 0);
 }
 
+/* Whether others have @skb, or what is in it. */
+bool wg_helper_skb_is_shared(const struct sk_buff *skb)
+{
+	return skb_shared(skb) || skb_cloned(skb);
+}
+
+/*
+ * The datagrams that @skb stands for, as udp_rcv_segment() has them: from the UDP
+ * header on. @skb stays as it is.
+ */
+struct sk_buff *wg_helper_skb_udp_segment(struct sk_buff *skb)
+{
+	struct sk_buff *segs, *seg;
+	int offset;
+
+	if (unlikely(!skb_mac_header_was_set(skb)))
+		return ERR_PTR(-EINVAL);
+	offset = skb_mac_offset(skb);
+	if (unlikely(offset > 0 || skb_network_offset(skb) < offset ||
+		     skb_network_offset(skb) > 0))
+		return ERR_PTR(-EINVAL);
+	__skb_push(skb, -offset);
+	segs = __skb_gso_segment(skb, NETIF_F_SG | NETIF_F_IP_CSUM | NETIF_F_IPV6_CSUM, false);
+	__skb_pull(skb, -offset);
+	if (IS_ERR_OR_NULL(segs))
+		return segs;
+	for (seg = segs; seg; seg = seg->next)
+		__skb_pull(seg, skb_transport_offset(seg));
+	return segs;
+}
+
 bool wg_helper_pskb_may_pull(struct sk_buff *skb, unsigned int len)
 {
 	return pskb_may_pull(skb, len);

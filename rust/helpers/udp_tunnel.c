@@ -3,6 +3,7 @@
 #include <linux/net.h>
 #include <net/addrconf.h>
 #include <net/dst_cache.h>
+#include <net/gro.h>
 #include <net/ip6_route.h>
 #include <net/ipv6.h>
 #include <net/route.h>
@@ -34,6 +35,95 @@ bool wg_helper_sk_net_alive(const struct sock *sk)
 void *wg_helper_sk_user_data(const struct sock *sk)
 {
 	return rcu_dereference_sk_user_data(sk);
+}
+
+/*
+ * GRO makes aggregates of datagrams to @sk, which takes them whole: with
+ * udp_gro_complete() below.
+ */
+void wg_helper_udp_take_aggregates(struct sock *sk)
+{
+	udp_set_bit(GRO_ENABLED, sk);
+	udp_set_bit(ACCEPT_L4, sk);
+}
+
+/* Whether what GRO made @skb of is for this host. */
+static bool wg_gro_local(const struct sk_buff *skb)
+{
+	struct net *net = dev_net(skb->dev);
+
+	if (skb->protocol == htons(ETH_P_IP))
+		return inet_addr_type_dev_table(net, skb->dev,
+						ip_hdr(skb)->daddr) == RTN_LOCAL;
+#if IS_ENABLED(CONFIG_IPV6)
+	if (skb->protocol == htons(ETH_P_IPV6))
+		return ipv6_chk_addr(net, &ipv6_hdr(skb)->daddr, NULL, 0);
+#endif
+	return false;
+}
+
+/*
+ * What GRO makes @skb for the tunnel around the datagrams whose UDP header is at
+ * @uh, from the packet's data on; 0 if there is none around them. Read anew: by
+ * now, udp_gro_complete() has overwritten what the tunnel's layer had set.
+ */
+static unsigned int wg_gro_tunnel(const struct sk_buff *skb, int uh)
+{
+	int at = NAPI_GRO_CB(skb)->network_offset;
+	const struct iphdr *iph = (void *)(skb->data + at);
+	const struct ipv6hdr *ip6h = (void *)iph;
+	bool v4 = iph->version == 4;
+	__be16 fragment;
+	u8 proto;
+
+	if (v4) {
+		proto = iph->protocol;
+		at += iph->ihl * 4;
+	} else {
+		proto = ip6h->nexthdr;
+		at = ipv6_skip_exthdr(skb, at + sizeof(*ip6h), &proto, &fragment);
+	}
+	if (at == uh)
+		return 0;
+	switch (proto) {
+	case IPPROTO_GRE:
+		return SKB_GSO_GRE;
+	case IPPROTO_IPIP:
+	case IPPROTO_IPV6:
+		return v4 ? SKB_GSO_IPXIP4 : SKB_GSO_IPXIP6;
+	default:
+		if (at > 0 && !((struct udphdr *)(skb->data + at))->check)
+			return SKB_GSO_UDP_TUNNEL;
+		return SKB_GSO_UDP_TUNNEL_CSUM;
+	}
+}
+
+/*
+ * Called as the end of GRO for an aggregate of datagrams to our port, which
+ * udp_gro_complete() has made a packet of a tunnel by now. It is none, but for
+ * the bit by which the UDP layer lets aggregates through to sockets like ours:
+ * that only for what goes there, and not on its way through this host, where
+ * drivers would see it. Datagrams in a tunnel are somebody else's.
+ */
+int wg_helper_udp_gro_complete(struct sock *sk, struct sk_buff *skb, int nhoff)
+{
+	struct udphdr *uh = (struct udphdr *)(skb->data + nhoff) - 1;
+	struct skb_shared_info *shinfo = skb_shinfo(skb);
+	unsigned int tunnel = wg_gro_tunnel(skb, nhoff - sizeof(*uh));
+
+	skb->csum_start = (unsigned char *)uh - skb->head;
+	skb->csum_offset = offsetof(struct udphdr, check);
+	skb->ip_summed = CHECKSUM_PARTIAL;
+	shinfo->gso_segs = NAPI_GRO_CB(skb)->count;
+	shinfo->gso_type = SKB_GSO_UDP_L4 | tunnel;
+	if (tunnel) {
+		skb->inner_transport_header = skb->transport_header;
+		return 0;
+	}
+	skb->encapsulation = 0;
+	if (wg_gro_local(skb))
+		shinfo->gso_type |= SKB_GSO_UDP_TUNNEL_CSUM;
+	return 0;
 }
 
 void wg_helper_rcu_read_lock_bh(void)

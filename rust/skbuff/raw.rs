@@ -32,7 +32,9 @@ use core::{
 pub(crate) struct Cb {
     pub(crate) mtu: u32,
     pub(crate) ds: u8,
-    _reserved: [u8; 3],
+    /// In a batch: the worker could make nothing of this packet.
+    pub(crate) lost: u8,
+    _reserved: [u8; 2],
     pub(crate) state: HotAtomic<u32>,
     pub(crate) count: u32,
     pub(crate) first_nonce: u64,

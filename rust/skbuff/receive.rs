@@ -27,7 +27,6 @@ use core::{
         IpAddr,
         Ipv4Addr, //
     },
-    ptr::NonNull,
     slice, //
 };
 
@@ -63,12 +62,11 @@ impl Datagram {
     ///
     /// # Safety
     ///
-    /// `ptr` must be a valid `sk_buff` that is on no list, and the caller must own the only
+    /// `raw` must be a valid `sk_buff` that is on no list, and the caller must own the only
     /// reference to it and pass it on. Its route may be an uncounted one, if that was set in this
     /// read-side section.
     #[inline]
-    pub(crate) unsafe fn from_raw(ptr: NonNull<kernel::bindings::sk_buff>) -> Self {
-        let raw = RawSkb::from(ptr);
+    pub(crate) unsafe fn from_raw(raw: RawSkb) -> Self {
         // INVARIANT: It is untied.
         // SAFETY: By the requirement.
         unsafe {
@@ -328,8 +326,7 @@ mod tests {
             (*raw.headers()).protocol = ETH_P_IP.to_be();
             (*raw.headers()).network_header = headroom as u16;
             (*raw.headers()).transport_header = (headroom + IPV4_HEADER) as u16;
-            let ptr = skb.0.into_raw().as_ptr();
-            Ok(Datagram::from_raw(NonNull::new(ptr).ok_or(EINVAL)?))
+            Ok(Datagram::from_raw(skb.0.into_raw()))
         }
     }
 

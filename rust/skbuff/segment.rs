@@ -98,6 +98,14 @@ impl Segment<'_> {
         unsafe { (*self.raw.cb()).ds = ds }
     }
 
+    /// Says that this packet of its batch is of no use; the others may be. Who takes them one by one
+    /// is told ([`Taken::Lost`](crate::batch::Taken)), if the batch went well.
+    #[inline]
+    pub fn give_up(&mut self) {
+        // SAFETY: Valid, and the field ours, by the type invariants.
+        unsafe { (*self.raw.cb()).lost = 1 }
+    }
+
     /// Stops accounting the packet to the socket it came from.
     #[inline]
     pub fn orphan(&mut self) {

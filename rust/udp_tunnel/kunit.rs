@@ -17,7 +17,7 @@ mod tests {
     impl RcuObject for Sink {}
 
     impl UdpReceiver for Sink {
-        fn receive(_this: &Self, _datagram: Datagram) {}
+        fn receive(_this: &Self, _datagrams: Datagrams) {}
     }
 
     fn socket(family: L3) -> Result<UdpSocket<Sink>> {

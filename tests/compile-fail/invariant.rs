@@ -79,7 +79,7 @@ use wgk::{
         SchedNode,
         SchedQueue, //
     },
-    skbuff::{Datagram, TxPacket},
+    skbuff::{Datagrams, TxPacket},
     timer::Timer,
     udp_tunnel::{
         SocketPair,
@@ -135,7 +135,7 @@ impl<F: Function> PerCpuWorker for Object<F> {
 }
 
 impl<F: Function> UdpReceiver for Object<F> {
-    fn receive(_: &Self, _: Datagram) {}
+    fn receive(_: &Self, _: Datagrams) {}
 }
 
 impl<F: Function> kernel::Module for Object<F> {

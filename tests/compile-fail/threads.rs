@@ -40,6 +40,8 @@ use wgk::{
         SkbList, //
     },
     skbuff::{
+        Datagram,
+        Datagrams,
         Inner,
         InnerError,
         Segment,
@@ -59,6 +61,7 @@ fn both<T: Send + Sync>() {}
 pub fn send() {
     sent::<Attr<'_>>(); //^ E0277
     sent::<Attrs<'_>>(); //^ E0277
+    sent::<Datagrams>(); //^ E0277
     sent::<DumpMsg<'_>>(); //^ E0277
     sent::<Info<'_>>(); //^ E0277
     sent::<IterMut<'_>>(); //^ E0277
@@ -79,6 +82,7 @@ pub fn send() {
 pub fn share() {
     shared::<Attr<'_>>(); //^ E0277
     shared::<Attrs<'_>>(); //^ E0277
+    shared::<Datagrams>(); //^ E0277
     shared::<DumpMsg<'_>>(); //^ E0277
     shared::<Info<'_>>(); //^ E0277
     shared::<IterMut<'_>>(); //^ E0277
@@ -104,6 +108,7 @@ pub fn contents(of: &u32) {
 /// Plain ones.
 pub fn plain() {
     both::<Blake2s>();
+    both::<Datagram>();
     both::<Features>();
     both::<HotAtomic<u32>>();
     both::<Inner>();

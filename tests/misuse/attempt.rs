@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 //! What an attempt is.
 
-use crate::device::Device;
+use crate::{
+    current,
+    device::Device, //
+};
 use kernel::prelude::*;
 use wgk::{
     napi::NapiContext,
@@ -15,6 +18,7 @@ use wgk::{
     rtnl::Rtnl,
     skbuff::{
         Datagram,
+        Datagrams,
         TxPacket, //
     },
 };
@@ -34,6 +38,8 @@ pub(crate) struct Attempt {
     pub(crate) stop: fn(&Rtnl, &RcuArc<Device>, &RegisteredDevice),
     pub(crate) xmit: fn(&Device, &RegisteredDevice, TxPacket<'_>) -> Result,
     pub(crate) receive: fn(&Device, Datagram),
+    /// What arrived at once; calls `receive` for each of it.
+    pub(crate) arrived: fn(&Device, Datagrams),
     pub(crate) poll: fn(&NapiContext<'_>) -> usize,
     pub(crate) uninit: fn(&Rtnl, &RcuArc<Device>, &NetDevice),
     pub(crate) destroyed: fn(&Device),
@@ -60,6 +66,11 @@ impl Attempt {
         stop: |_, _, _| (),
         xmit: |_, _, _| Ok(()),
         receive: |_, _| (),
+        arrived: |this, datagrams| {
+            for datagram in datagrams {
+                (current().receive)(this, datagram);
+            }
+        },
         poll: |_| 0,
         uninit: |_, _, _| (),
         destroyed: |_| (),

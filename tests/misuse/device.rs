@@ -26,7 +26,7 @@ use wgk::{
         RcuObject,
         RcuSyncCell, //
     },
-    skbuff::Datagram,
+    skbuff::Datagrams,
     udp_tunnel::{
         SocketPair,
         UdpReceiver, //
@@ -66,8 +66,8 @@ impl Device {
 }
 
 impl UdpReceiver for Device {
-    fn receive(this: &Self, packet: Datagram) {
-        (current().receive)(this, packet)
+    fn receive(this: &Self, datagrams: Datagrams) {
+        (current().arrived)(this, datagrams)
     }
 }
 

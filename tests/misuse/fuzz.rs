@@ -137,11 +137,15 @@ pub(crate) static FUZZ: Attempt = Attempt {
         quick(&mut rng, None);
         Ok(())
     },
-    receive: |_, received| {
+    arrived: |_, mut datagrams| {
         let mut rng = Rng::of(Kind::Receive);
-        match rng.below(3) {
-            0 => DATAGRAMS.put(&mut rng, received),
-            _ => payload(&mut rng, received),
+        // What is not taken is dropped with what it is in.
+        let most = 1 + rng.below(8);
+        for received in datagrams.by_ref().take(most) {
+            match rng.below(3) {
+                0 => DATAGRAMS.put(&mut rng, received),
+                _ => payload(&mut rng, received),
+            }
         }
         quick(&mut rng, None);
     },

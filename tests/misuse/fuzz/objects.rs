@@ -314,6 +314,9 @@ pub(super) fn quick(rng: &mut Rng) {
             if let Some(mut job) = JOBS.take(rng) {
                 for (nonce, mut segment) in job.segments_mut() {
                     segment.seal(&[4; 16], rng.below(20), nonce, &[7; 32]);
+                    if rng.below(4) == 0 {
+                        segment.give_up();
+                    }
                 }
                 if rng.below(4) != 0 {
                     drop(job.finish(rng.below(4) != 0));
@@ -370,6 +373,7 @@ fn consume(rng: &mut Rng) {
             super::PACKETS.put(rng, skb);
             OBJECTS.put(rng, owner);
         }
+        Some(Taken::Lost(skb)) => super::PACKETS.put(rng, skb),
         Some(Taken::Dead(batch)) => drop(batch),
         None => (),
     }

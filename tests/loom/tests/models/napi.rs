@@ -304,9 +304,12 @@ impl Path {
     fn work(&self, jobs: impl IntoIterator<Item = CryptJob<Session>>) {
         let mut finished = Finished::new();
         for job in jobs {
+            let messages = job.len();
             let session = job.finish(true);
             let listed = rx_schedule::list(self, session.0.clone());
-            finished.add(listed, |number| self.place(number).napi.schedule());
+            finished.add(messages, listed, |number| {
+                self.place(number).napi.schedule()
+            });
         }
         finished.end(|number| self.place(number).napi.schedule());
     }
@@ -321,7 +324,7 @@ impl Path {
             while count < most {
                 match queue.take_segment() {
                     None => break,
-                    Some(Taken::Dead(_)) => panic!("no batch is dead"),
+                    Some(Taken::Dead(_) | Taken::Lost(_)) => panic!("nothing is given up"),
                     Some(Taken::Packet { skb, .. }) => {
                         count += 1;
                         place.gro.lock().unwrap().push(skb.value());

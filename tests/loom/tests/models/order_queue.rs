@@ -98,7 +98,7 @@ impl Path {
     /// The same packet by packet.
     fn consume_packet(&self) -> Option<u32> {
         match self.order.try_consume()?.take_segment()? {
-            Taken::Dead(_) => panic!("no batch is dead"),
+            Taken::Dead(_) | Taken::Lost(_) => panic!("nothing is given up"),
             Taken::Packet { skb, nonce, .. } => {
                 assert_eq!(u64::from(skb.value()), nonce + u64::from(SEALED));
                 Some(skb.value() - SEALED)
