@@ -30,6 +30,8 @@ if [[ $driver == ours ]]; then
 	timeout 120 ./netpoll.sh || status=1
 	echo "# messages that leave together"
 	timeout 900 ./together.py || status=1
+	echo "# messages that arrive together"
+	timeout 1500 ./aggregates.py || status=1
 	echo "# a peer that is held"
 	timeout 300 ./held-peer.sh || status=1
 	echo "# drop counters"
