@@ -11,7 +11,8 @@ usage (in the guest): tests/sanitize/packets.py --seed N --count N --seconds N [
 tests/hostile (packets.rs) mutates what was captured of the honest tunnel and
 what it makes itself. First a few thousand datagrams with pauses: each of them
 must be received, and the counters of the interface must have exactly the
-authentic ones, as packets or as errors, whatever is in them. Then as many as
+authentic ones, as packets or as errors, whatever is in them. They cross the
+cable one by one, and GRO makes aggregates of them. Then, without, as many as
 fit in the time, from both peers at once, so that CPUs receive side by side; the
 second one's inner packets are from addresses of the first's. In the meantime
 and afterwards the honest tunnel must work with the session it has, and the
@@ -77,6 +78,11 @@ def captured(sock, most):
     return found
 
 
+def gro(on):
+    """Whether what came over the attackers' cable is put together."""
+    sh("ip", "netns", "exec", "left", "ethtool", "-K", "wild", "gro", "on" if on else "off")
+
+
 def evil_peers(publics):
     """A third namespace, and left's peers in it."""
     sh("ip", "netns", "add", "evil")
@@ -86,6 +92,7 @@ def evil_peers(publics):
         sh("ip", "-n", ns, "addr", "add", f"10.1.0.{number}/24", "dev", "wild")
         sh("ip", "-n", ns, "addr", "add", f"fd01::{number}/64", "dev", "wild", "nodad")
         sh("ip", "-n", ns, "link", "set", "wild", "up")
+        sh("ip", "netns", "exec", ns, "ethtool", "-K", "wild", "tso", "off", "tx-udp-segmentation", "off")
     # What waits for the neighbour's address may be dropped: not in the middle of it all.
     for address in ("10.1.0.1", "fd01::1"):
         sh("ip", "netns", "exec", "evil", "ping", "-q", "-c", "1", "-W", "20", address)
@@ -183,7 +190,10 @@ def main():
     common = ("--target", "10.1.0.1:51820", "--target6", "[fd01::1]:51820", "--corpus", "/tmp/corpus", "--public", hexed(honest.keys[0][1]))
     each = [(*common, "--port", port, "--secret", hexed(private)) for (port, _), (private, _) in zip(ATTACKERS, evil)]
     start = time.time()
+    gro(True)
     account(each[0], args.seed, args.account, honest)
+    # A flood would have the tunnel's packets wait for its own, with a veth's NAPI.
+    gro(False)
     base = available()
 
     # In the order of a message's way: one that is sent in between may be missing, not too many.
