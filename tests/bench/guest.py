@@ -43,6 +43,8 @@ class Plan:
         """(name, function, drivers, repetitions); the C driver last where leaving costs it minutes."""
         three = ('c', 'ours', 'go')
         yield 'traffic', rows_traffic.direct, three, self.repetitions
+        if self.clock == 'icount':
+            yield 'nic', rows_traffic.nic, three, self.repetitions
         yield 'relay', rows_traffic.relay, three, self.repetitions
         yield 'handshakes', rows_traffic.handshakes, three, self.repetitions
         yield 'fairness', rows_traffic.fairness, three, self.repetitions

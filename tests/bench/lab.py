@@ -115,12 +115,19 @@ class Ns(Inside):
             return subprocess.Popen(command, text=True, **how)
 
 
-def joined(one, other, net):
+# A veth as it is hands aggregates over whole. These make it like a NIC that can't segment: one datagram at a time
+# goes over the link, and GRO puts them together at its end.
+NIC = ('gro', 'on', 'tso', 'off', 'tx-udp-segmentation', 'off')
+
+
+def joined(one, other, net, nic=False):
     """A veth between two namespaces, with addresses net.1 and net.2."""
     one.run('ip', 'link', 'add', f'v{other.name}', 'type', 'veth', 'peer', 'name', f'v{one.name}', 'netns', other.name)
     for ns, to, n in ((one, other, 1), (other, one, 2)):
         ns.run('ip', 'addr', 'add', f'{net}.{n}/24', 'dev', f'v{to.name}')
         ns.run('ip', 'link', 'set', f'v{to.name}', 'up')
+        if nic:
+            ns.run('ethtool', '-K', f'v{to.name}', *NIC)
     with open('/proc/sys/net/core/rmem_max', 'w', encoding='ascii') as f:
         f.write('8388608')
 
@@ -194,10 +201,10 @@ class Driver:
         elif ns:
             ns.run('ip', 'link', 'del', name, timeout=900)
 
-    def pair(self, mtu=1420):
+    def pair(self, mtu=1420, nic=False):
         """Two namespaces, each with an interface whose only peer is the other's; the usual topology."""
         left, right = self.ns('left'), self.ns('right')
-        joined(left, right, '10.0.0')
+        joined(left, right, '10.0.0', nic)
         for ns, n, other in ((left, 1, 2), (right, 2, 1)):
             self.interface(ns, f'wg{n}', PRIVATE[ns.name], 51820, f'192.168.77.{n}/24', mtu)
         for ns, n, other in ((left, 1, 2), (right, 2, 1)):

@@ -63,9 +63,9 @@ def rtt(ns, to, count=100):
     return statistics.median(map(float, times)) * 1000
 
 
-def direct(driver, plan, row):
+def direct(driver, plan, row, nic=False):
     """Between two: TCP, UDP, ping."""
-    left, right = driver.pair()
+    left, right = driver.pair(nic=nic)
     with Server(right):
         for streams in (1, 4):
             for way, option in (('', ()), (' back', ('-R',))):
@@ -81,6 +81,11 @@ def direct(driver, plan, row):
             row(f'UDP, {length} B', PPS, arrived)
             row(f'UDP, {length} B, of those sent lost', '% lost', lost.pop, 'share')
     row('ping, median', US, lambda: rtt(left, '192.168.77.2'))
+
+
+def nic(driver, plan, row):
+    """The same where datagrams cross the link one by one."""
+    direct(driver, plan, lambda name, *rest: row(f'one by one: {name}', *rest), nic=True)
 
 
 def relay(driver, plan, row):
