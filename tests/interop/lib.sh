@@ -77,11 +77,13 @@ link_up() {
 	if [[ $PAIR == c ]]; then
 		ip link set eth0 netns "${ns[left]}"
 		ip -n "${ns[left]}" link set eth0 name outer
+		# The capture is to show each message by itself, as a wire would.
+		at left "ethtool -K outer gro off" || return
 	else
 		ip netns add "${ns[right]}"
 		ip -n "${ns[right]}" link set lo up
 		ip -n "${ns[left]}" link add outer type veth peer name outer netns "${ns[right]}"
-		# The capture is to show each message by itself, as a wire would.
+		# As above.
 		for s in left right; do at $s "ethtool -K outer tx-udp-segmentation off" || return; done
 	fi
 	for s in left right; do
