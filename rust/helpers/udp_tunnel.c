@@ -121,8 +121,13 @@ int wg_helper_udp_gro_complete(struct sock *sk, struct sk_buff *skb, int nhoff)
 		return 0;
 	}
 	skb->encapsulation = 0;
+	/*
+	 * A firewall may still send it on. With the other bit, which no device
+	 * has, it is cut in software then: a driver would take it for a tunnel's.
+	 */
 	if (wg_gro_local(skb))
-		shinfo->gso_type |= SKB_GSO_UDP_TUNNEL_CSUM;
+		shinfo->gso_type |= SKB_GSO_UDP_TUNNEL_CSUM |
+				    SKB_GSO_TUNNEL_REMCSUM;
 	return 0;
 }
 

@@ -76,6 +76,12 @@ def mib(ns, protocol, name):
     return int(rows[1][rows[0].index(name)]) + more
 
 
+def packets_of(ns, device):
+    """What a device has received."""
+    with ns, open('/proc/thread-self/net/dev') as f:
+        return next(int(line.partition(':')[2].split()[1]) for line in f if line.strip().startswith(device + ':'))
+
+
 def merged(name, packets, messages):
     """Whether a burst came as fewer packets: at ours it must, or the test shows nothing. (Rarely another CPU still polls
     the device meanwhile, and has the burst in parts.)"""
@@ -389,9 +395,13 @@ def forwarded(lab, outer):
           f'add rule {family} t c {family} daddr {own} udp dport {PORT} dnat to {to}', must=True)
     for name, *offload in OFFLOADS[:2]:
         ethtool(r, 'far', *offload)
-        before = mib(r, 'Ip', 'ForwDatagrams')
+        before, arrived = mib(r, 'Ip', 'ForwDatagrams'), packets_of(d, 'far')
         sent = passes(lab, f'another destination, {name}', held, s, own, d, to)
         merged(f'another destination, {name}', mib(r, 'Ip', 'ForwDatagrams') - before, sent)
+        # It was marked as what is for this host: a mark that no device is to see.
+        wait_for(lambda: packets_of(d, 'far') - arrived >= sent, 2)
+        arrived = packets_of(d, 'far') - arrived
+        report(arrived >= sent, f'another destination, {name}: leaves as single ones', f'{sent} left as {arrived}')
 
 
 def bridged(lab, outer):
@@ -449,12 +459,6 @@ def inner_addresses(inner, *ends):
         ns.ip('link', 'set', 'tun', 'up')
     # Else the sender's tunnel leaves a mark in the packet, by which the receiver leaves it alone.
     ethtool(ends[0], 'tun', 'tx', 'off')
-
-
-def packets_of(ns, device):
-    """What a device has received."""
-    with ns, open('/proc/thread-self/net/dev') as f:
-        return next(int(line.partition(':')[2].split()[1]) for line in f if line.strip().startswith(device + ':'))
 
 
 def inside(lab, inner):
