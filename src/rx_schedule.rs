@@ -62,7 +62,7 @@ use wgk::{
     },
 };
 
-/// Batches that a worker decrypts before it has them delivered. More would give GRO no more to merge,
+/// Messages that a worker decrypts before it has them delivered. More would give GRO no more to merge,
 /// but overrun the socket buffers of who receives small packets.
 const BURST: usize = 16;
 

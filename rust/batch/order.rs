@@ -409,6 +409,19 @@ mod tests {
         Ok(list)
     }
 
+    /// Makes a batch of the packets, under an owner of its own, and submits it.
+    fn submit(
+        ring: &CryptRing<Owner>,
+        order: &OrderQueue<Owner>,
+        list: SkbList,
+        gone: &'static HotAtomic<u32>,
+    ) -> Result {
+        let owner = RcuArc::new(Owner(gone), GFP_KERNEL)?;
+        let batch = Batch::new(list, owner, FIRST).ok_or(EINVAL)?;
+        assert!(ring.submit(order, batch).is_ok());
+        Ok(())
+    }
+
     /// Has a worker give up some of the packets.
     fn work(ring: &CryptRing<Owner>, given_up: &[u8], ok: bool) -> Result {
         let mut job = ring.pop().ok_or(EINVAL)?;
@@ -468,9 +481,7 @@ mod tests {
             &[1, 2, 3],
             &[0, 1, 2, 3, 4],
         ] {
-            let owner = RcuArc::new(Owner(&GONE), GFP_KERNEL)?;
-            let batch = Batch::new(packets()?, owner, FIRST).ok_or(EINVAL)?;
-            assert!(ring.submit(&order, batch).is_ok());
+            submit(&ring, &order, packets()?, &GONE)?;
             work(&ring, given_up, true)?;
             let lost = take(&order, given_up)?;
             assert_eq!(lost.len(), given_up.len());
@@ -487,9 +498,7 @@ mod tests {
         static GONE: HotAtomic<u32> = HotAtomic::new(0);
         let ring = CryptRing::new(4)?;
         let order = KBox::pin_init(OrderQueue::new(), GFP_KERNEL)?;
-        let owner = RcuArc::new(Owner(&GONE), GFP_KERNEL)?;
-        let batch = Batch::new(packets()?, owner, FIRST).ok_or(EINVAL)?;
-        assert!(ring.submit(&order, batch).is_ok());
+        submit(&ring, &order, packets()?, &GONE)?;
         work(&ring, &[0, 3], false)?;
         let taken = order.try_consume().ok_or(EINVAL)?.take_segment();
         let Some(Taken::Dead(batch)) = taken else {
@@ -512,9 +521,7 @@ mod tests {
         let all = [0, 1, 2, 3, 4];
         let mut list = packets()?;
         for whole in [true, false, false] {
-            let owner = RcuArc::new(Owner(&GONE), GFP_KERNEL)?;
-            let batch = Batch::new(list, owner, FIRST).ok_or(EINVAL)?;
-            assert!(ring.submit(&order, batch).is_ok());
+            submit(&ring, &order, list, &GONE)?;
             work(&ring, &all, true)?;
             list = if whole {
                 let done = order.try_consume().ok_or(EINVAL)?.next();
@@ -527,9 +534,7 @@ mod tests {
             };
             assert_eq!(list.len(), PACKETS.into());
         }
-        let owner = RcuArc::new(Owner(&GONE), GFP_KERNEL)?;
-        let batch = Batch::new(list, owner, FIRST).ok_or(EINVAL)?;
-        assert!(ring.submit(&order, batch).is_ok());
+        submit(&ring, &order, list, &GONE)?;
         work(&ring, &[], true)?;
         assert!(take(&order, &[])?.is_empty());
         Ok(())

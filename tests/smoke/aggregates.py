@@ -76,10 +76,15 @@ def mib(ns, protocol, name):
     return int(rows[1][rows[0].index(name)]) + more
 
 
-def packets_of(ns, device):
-    """What a device has received."""
+def received(ns, device):
+    """What a device has received: bytes, packets, errors."""
     with ns, open('/proc/thread-self/net/dev') as f:
-        return next(int(line.partition(':')[2].split()[1]) for line in f if line.strip().startswith(device + ':'))
+        row = next(line.partition(':')[2].split() for line in f if line.strip().startswith(device + ':'))
+    return [int(number) for number in row[:3]]
+
+
+def packets_of(ns, device):
+    return received(ns, device)[1]
 
 
 def merged(name, packets, messages):
@@ -123,11 +128,9 @@ class End(Pair):
         return Message(good.data[:-1] + bytes([good.data[-1] ^ 1]), reason='rx-auth')
 
     def counts(self):
-        with self.home:
-            with open('/proc/thread-self/net/dev') as f:
-                row = next(line.partition(':')[2].split() for line in f if line.strip().startswith('wg0:'))
-            found = Counter({'bytes': int(row[0]), 'packets': int(row[1]), 'errors': int(row[2])})
-            if OURS:
+        found = Counter(dict(zip(('bytes', 'packets', 'errors'), received(self.home, 'wg0'))))
+        if OURS:
+            with self.home:
                 found.update(observe.drops('wg0'))
         return found
 
@@ -519,9 +522,10 @@ def lacking():
     lab = Lab()
     try:
         ns = lab.ns('without')
-        for words in ('qdisc', 'add', 'dev', 'lo', 'root', 'plug'), ('link', 'add', 'vx', 'type', 'vxlan', 'id', '1', 'dstport', '4789'):
-            if ns.run('tc' if words[0] == 'qdisc' else 'ip', *words).returncode:
-                return words[-1] if words[0] == 'qdisc' else 'vxlan'
+        if ns.run('tc', 'qdisc', 'add', 'dev', 'lo', 'root', 'plug').returncode:
+            return 'sch_plug'
+        if ns.run('ip', 'link', 'add', 'vx', 'type', 'vxlan', 'id', '1', 'dstport', '4789').returncode:
+            return 'vxlan'
         return None
     finally:
         lab.close()
