@@ -112,6 +112,10 @@ class End(Pair):
         peer.inner = dict(zip((4, 6), addresses))
         report(peer.initiate(), f'a handshake with {addresses[0]}')
 
+    def fresh(self):
+        """A session lives three minutes, which a busy machine may take for a few bursts."""
+        report(self.peer.initiate(), 'a handshake before the next burst')
+
     def packet(self, length, version=4, peer=None):
         """A packet into the tunnel as large as makes a message of `length` bytes; what it brings."""
         self.numbers += 1
@@ -195,17 +199,27 @@ def alike(lab, outer):
     """Messages of one size."""
     end = End(lab, outer)
     end.burst('64 messages', [end.message() for _ in range(64)])
+    end.fresh()
     end.burst('64 with IPv6 inside', [end.message(version=6) for _ in range(64)])
+    end.fresh()
     end.burst('128 in a row', [end.message(80) for _ in range(128)])
+    end.fresh()
     end.burst('40 large ones', [end.message(LARGE) for _ in range(40)])
+    end.fresh()
     end.burst('40 empty ones', [Message(end.peer.message(b''), counted=True) for _ in range(40)])
+    end.fresh()
     end.burst('the last shorter', [end.message() for _ in range(40)] + [end.message(80)])
+    end.fresh()
     end.burst('the last longer', [end.message() for _ in range(40)] + [end.message(97)])
+    end.fresh()
     end.burst('no bytes at the end', [end.message() for _ in range(40)] + bad_messages('rx-type', b''))
+    end.fresh()
     end.burst('no bytes among them', [end.message() for _ in range(20)] + bad_messages('rx-type', b'') + [end.message() for _ in range(20)])
     ethtool(end.a, 'outer', 'rx-gro-list', 'on')
+    end.fresh()
     end.burst('a device that makes lists for others', [end.message() for _ in range(40)])
     ethtool(end.a, 'outer', 'rx-gro-list', 'off', 'rx-udp-gro-forwarding', 'on')
+    end.fresh()
     end.burst('a device that merges for others', [end.message() for _ in range(40)], merge=OURS)
 
 
