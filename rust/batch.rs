@@ -10,6 +10,9 @@
 //!              +--> OrderQueue (per peer) --------> Consumer: one at a time, in order <+ acquire
 //! ```
 //!
+//! Who submits a batch may also work on it there and then ([`CryptJob::begin`]): it has its place in the
+//! order queue, and never was in the ring.
+//!
 //! The ring hands out the work, the order queue remembers the order. The worker has the packets to
 //! itself until it stores the outcome in the batch's state with release semantics; whoever
 //! consumes the order queue loads it with acquire semantics, and touches nothing of the batch but
@@ -244,9 +247,7 @@ impl<K: RcuObject> CryptRing<K> {
     /// After success the caller starts a worker, which calls [`CryptRing::pop`].
     #[inline]
     pub fn submit(&self, order: &OrderQueue<K>, batch: Batch<K>) -> Result<(), SubmitError<K>> {
-        // SAFETY: The batch is ours.
-        unsafe { (*batch.cb()).state = HotAtomic::new(UNCRYPTED) };
-        // From here on only the worker's rights are ours, and they go into the ring.
+        // Only the worker's rights are ours now, and they go into the ring.
         let head = order.push(batch).map_err(SubmitError::Full)?;
         // INVARIANT: `head` is that of a batch in state `UNCRYPTED` in an order queue, whose packets
         // nobody else may use.
@@ -266,15 +267,8 @@ impl<K: RcuObject> CryptRing<K> {
         handover_delay();
         // SAFETY: Initialised by the type invariants.
         let head = RawSkb::new(unsafe { bindings::ptr_ring_consume_bh(self.ring.get()) }.cast())?;
-        // SAFETY: By the type invariants the packets are ours to use, and the batch is not freed
-        // before its state changes. The reference to the owner stays the batch's: this is a copy
-        // that is never dropped.
-        let owner = unsafe {
-            let owner = (*head.cb()).owner.cast_mut().cast::<K>();
-            ManuallyDrop::new(RcuArc::from_raw(NonNull::new_unchecked(owner)))
-        };
-        // INVARIANT: By the type invariants.
-        Some(CryptJob { head, owner })
+        // SAFETY: By the type invariants of the ring.
+        Some(unsafe { CryptJob::new(head) })
     }
 }
 
@@ -286,7 +280,7 @@ impl<K: RcuObject> Drop for CryptRing<K> {
     }
 }
 
-/// A batch that a worker has to itself.
+/// A batch that a worker has to itself, or who submitted it.
 ///
 /// Ends with [`CryptJob::finish`]; if it is dropped instead, the batch is dead. If it is forgotten,
 /// the order queue stalls at this batch for good.
@@ -306,6 +300,34 @@ unsafe impl<K: RcuObject> Send for CryptJob<K> {}
 unsafe impl<K: RcuObject> Sync for CryptJob<K> {}
 
 impl<K: RcuObject> CryptJob<K> {
+    /// Puts a batch in line, behind the others of `order`, to be worked on by the caller. If the peer
+    /// has too many batches under way, it is handed back.
+    ///
+    /// What is behind it waits for it: the caller should not.
+    #[inline]
+    pub fn begin(order: &OrderQueue<K>, batch: Batch<K>) -> Result<Self, Batch<K>> {
+        let head = order.push(batch)?;
+        // SAFETY: `head` is that of a batch in state `UNCRYPTED` of this owner type, in an order
+        // queue, whose packets are ours.
+        Ok(unsafe { Self::new(head) })
+    }
+
+    /// # Safety
+    ///
+    /// The type invariants must hold of `head`.
+    #[inline]
+    unsafe fn new(head: RawSkb) -> Self {
+        // SAFETY: By the requirement the packets are ours to use, and the batch is not freed before
+        // its state changes. The reference to the owner stays the batch's: this is a copy that is
+        // never dropped.
+        let owner = unsafe {
+            let owner = (*head.cb()).owner.cast_mut().cast::<K>();
+            ManuallyDrop::new(RcuArc::from_raw(NonNull::new_unchecked(owner)))
+        };
+        // INVARIANT: By the requirement.
+        Self { head, owner }
+    }
+
     /// The owner.
     #[inline]
     pub fn owner(&self) -> &RcuArc<K> {

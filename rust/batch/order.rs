@@ -98,7 +98,8 @@ impl<K: RcuObject> OrderQueue<K> {
         self.len() == 0
     }
 
-    /// Queues a batch. Returns its head, whose packets (not the batch) are still the caller's.
+    /// Queues a batch, which is `UNCRYPTED` from here on. Returns its head, whose packets (not the batch)
+    /// are still the caller's.
     #[inline]
     pub(super) fn push(&self, batch: Batch<K>) -> Result<RawSkb, Batch<K>> {
         let counts_for = BATCH + u64::from(batch.len() as u32);
@@ -108,6 +109,8 @@ impl<K: RcuObject> OrderQueue<K> {
             self.held.fetch_sub(counts_for, Relaxed);
             return Err(batch);
         }
+        // SAFETY: The batch is ours.
+        unsafe { (*batch.cb()).state = HotAtomic::new(UNCRYPTED) };
         let head = batch.into_head();
         // SAFETY: The batch was ours. INVARIANT: It belongs to the queue now.
         unsafe { self.link(&raw mut (*head.cb()).link) };
@@ -218,16 +221,37 @@ impl<K: RcuObject> OrderQueue<K> {
 
     /// Becomes the consumer, unless somebody is.
     ///
-    /// Work items and NAPI polls do not run twice at once, so with one of them per queue this does
-    /// not fail.
+    /// Work items and NAPI polls do not run twice at once, so with one of them per queue, and nobody
+    /// who calls [`consume_for`](Self::consume_for), this does not fail.
     #[inline]
     pub fn try_consume(&self) -> Option<Consumer<'_, K>> {
-        // ORDERING: Acquire: pairs with the release of the consumer before.
-        if self.consuming.xchg(true, Acquire) {
+        // ORDERING: The acquire pairs with the release of the consumer before. The release is for
+        // who fails: it pairs with the acquire in `Consumer::end`.
+        if self.consuming.xchg(true, Full) {
             return None;
         }
         // INVARIANT: We set it.
         Some(Consumer { queue: self })
+    }
+
+    /// Consumes once, with `take`, in the place of the work item that is called whenever a batch has got
+    /// its outcome, and consumes the queue. Whether that is to be called now: because somebody else
+    /// consumes, or because there are batches left.
+    ///
+    /// # Nothing is forgotten
+    ///
+    /// The work item may come while `take` is at it, and go without having done anything. But it came
+    /// for a batch. Either `take` took that, or it is left, and then is seen to be: who fails to
+    /// become the consumer says so by the exchange that fails, and this ends with an exchange that
+    /// reads from it.
+    #[inline]
+    #[must_use = "if the work item is not called, batches may stay"]
+    pub fn consume_for(&self, take: impl FnOnce(&mut Consumer<'_, K>)) -> bool {
+        let Some(mut consumer) = self.try_consume() else {
+            return true;
+        };
+        take(&mut consumer);
+        consumer.end()
     }
 
     /// Whether the oldest batch can be taken. `false` while there is a consumer, who will see.
@@ -303,6 +327,18 @@ impl<K: RcuObject> Consumer<'_, K> {
     #[inline]
     pub(super) fn queue(&self) -> &OrderQueue<K> {
         self.queue
+    }
+
+    /// Ends consuming. Whether there are batches left, any of those among them for whose sake somebody
+    /// tried to become the consumer meanwhile.
+    #[inline]
+    fn end(self) -> bool {
+        let queue = ManuallyDrop::new(self).queue;
+        // ORDERING: The release is that of the drop. The acquire pairs with the release of
+        // `try_consume` where that fails: the batch that its caller came for is counted here.
+        queue.consuming.xchg(false, Full);
+        handover_delay();
+        !queue.is_empty()
     }
 
     /// Whether the oldest batch can be taken.

@@ -292,12 +292,22 @@ impl Path {
     }
 
     fn submit(&self, session: &RcuArc<Session>, values: &[u32]) {
+        let batch = Self::batch(session, values);
+        assert!(self.ring.submit(&session.0.rx, batch).is_ok());
+    }
+
+    fn batch(session: &RcuArc<Session>, values: &[u32]) -> Batch<Session> {
         let mut list = SkbList::new();
         for value in values {
             list.push_back(SkBuff::new(*value));
         }
-        let batch = Batch::new(list, session.clone(), values[0].into()).unwrap();
-        assert!(self.ring.submit(&session.0.rx, batch).is_ok());
+        Batch::new(list, session.clone(), values[0].into()).unwrap()
+    }
+
+    /// Opened by who receives it.
+    fn open_here(&self, session: &RcuArc<Session>, value: u32) {
+        let job = CryptJob::begin(&session.0.rx, Self::batch(session, &[value]));
+        self.work(job.ok());
     }
 
     /// As a worker does it: so many batches, then it sees that there is none.
@@ -476,6 +486,36 @@ fn polled_by_workers() {
     });
     missed.must_not_be_none("one of them had nothing to poll, as the other was at it");
     alone.must_not_be_none("both polled");
+}
+
+/// One message is with a worker, as the next is opened by who receives it, and its CPU polls.
+#[test]
+fn opened_where_it_arrives() {
+    let [none, both] = [(); 2].map(|()| Times::default());
+    let (n, b) = (none.clone(), both.clone());
+    model(2, move || {
+        let path = Path::new(0, 64);
+        let session = session();
+        path.submit(&session, &[1]);
+        let worker = {
+            let path = path.clone();
+            let job = path.ring.pop();
+            thread::spawn(move || path.work(job))
+        };
+        path.open_here(&session, 2);
+        drop(session);
+        path.turn();
+        match path.delivered() {
+            0 => n.count(),
+            2 => b.count(),
+            // The first alone, if the worker was ready in the midst of the poll.
+            _ => {}
+        }
+        worker.join().unwrap();
+        assert_eq!(path.settle(), [1, 2], "finished and not delivered");
+    });
+    none.must_not_be_none("the worker was not ready");
+    both.must_not_be_none("the worker came first");
 }
 
 /// Two peers on one instance, with more than a poll's budget; one worker has the poll for both put

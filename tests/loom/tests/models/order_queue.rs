@@ -7,8 +7,15 @@ use loom::{
 };
 use wireguard_rs_loom::{
     alloc::GFP_KERNEL,
+    atomic::{
+        Atomic,
+        Full, //
+    },
     batch::{
         Batch,
+        Consumer,
+        ConsumerCell,
+        CryptJob,
         CryptRing,
         Done,
         OrderQueue,
@@ -42,6 +49,16 @@ fn batch(values: &[u32]) -> Batch<Owner> {
     Batch::new(list, owner, values[0].into()).unwrap()
 }
 
+fn seal(mut job: CryptJob<Owner>) {
+    for (nonce, mut segment) in job.segments_mut() {
+        segment.update(|value| {
+            assert_eq!(u64::from(value), nonce);
+            value + SEALED
+        });
+    }
+    job.finish(true);
+}
+
 /// A device with one peer.
 struct Path {
     ring: CryptRing<Owner>,
@@ -61,16 +78,8 @@ impl Path {
     }
 
     /// Works on a batch, if there is one.
-    fn work(&self) {
-        if let Some(mut job) = self.ring.pop() {
-            for (nonce, mut segment) in job.segments_mut() {
-                segment.update(|value| {
-                    assert_eq!(u64::from(value), nonce);
-                    value + SEALED
-                });
-            }
-            job.finish(true);
-        }
+    fn work(&self) -> bool {
+        self.ring.pop().map(seal).is_some()
     }
 
     /// Takes all batches that can be, if there is no consumer; their packets, as they were before.
@@ -274,4 +283,178 @@ fn no_room_in_the_ring() {
     });
     early.must_not_be_none("the consumer freed it, or came too early");
     late.must_not_be_none("it was in the queue and not dead yet");
+}
+
+/// A peer whose batches are sent by a work item, or by who seals them.
+struct Sender {
+    path: Path,
+    /// What was sent.
+    sent: ConsumerCell<Owner, Vec<u32>>,
+    /// Whether the work item is queued, as C has it: who queues it and the thread that is about to
+    /// run it exchange a bit, each fully ordered whatever it finds.
+    queued: Atomic<bool>,
+}
+
+impl Sender {
+    fn new() -> Arc<Self> {
+        let path = Path::new(4);
+        Arc::new(Self {
+            sent: ConsumerCell::new(&path.order, vec![]),
+            path,
+            queued: Atomic::new(false),
+        })
+    }
+
+    fn send(&self, consumer: &mut Consumer<'_, Owner>) -> usize {
+        let mut count = 0;
+        while let Some(done) = consumer.next() {
+            let Done::Ok(batch) = done else {
+                panic!("all are sealed");
+            };
+            let value = batch.into_parts().0.pop_front().unwrap().value();
+            self.sent.get(consumer).unwrap().push(value - SEALED);
+            count += 1;
+        }
+        count
+    }
+
+    fn call(&self) {
+        self.queued.xchg(true, Full);
+    }
+
+    /// What a worker does with one batch, if there is one.
+    fn work(&self) {
+        if self.path.work() {
+            self.call();
+        }
+    }
+
+    /// Runs the work item, if it is queued; how many batches it sent, or that it came in vain. To be
+    /// called by one thread at a time.
+    fn run(&self) -> Option<Result<usize, ()>> {
+        self.queued.xchg(false, Full).then(|| {
+            let mut consumer = self.path.order.try_consume().ok_or(())?;
+            Ok(self.send(&mut consumer))
+        })
+    }
+
+    /// Seals and sends a batch here. How many were sent; `None` if somebody else was at it.
+    fn here(&self, value: u32) -> Option<usize> {
+        let Ok(job) = CryptJob::begin(&self.path.order, batch(&[value])) else {
+            panic!("there is room");
+        };
+        seal(job);
+        let mut count = None;
+        if self
+            .path
+            .order
+            .consume_for(|consumer| count = Some(self.send(consumer)))
+        {
+            self.call();
+        }
+        count
+    }
+
+    /// Nothing waits but what has been called for; all that was sent.
+    fn settle(&self) -> Vec<u32> {
+        // What was submitted to a worker was worth a call of one.
+        while self.path.work() {
+            self.call();
+        }
+        while self.run().is_some() {}
+        assert!(self.path.order.is_empty(), "forgotten");
+        let mut consumer = self.path.order.try_consume().unwrap();
+        self.sent.get(&mut consumer).unwrap().clone()
+    }
+}
+
+/// One batch is with a worker when the next is sealed and sent by who submits it: it does not
+/// overtake, and nothing stays, although the work item may come while somebody else sends.
+#[test]
+fn sent_here_behind_a_worker() {
+    let [own, both, vain, busy] = [(); 4].map(|()| Times::default());
+    let (o, b, v, y) = (own.clone(), both.clone(), vain.clone(), busy.clone());
+    model(2, move || {
+        let sender = Sender::new();
+        assert!(sender.path.submit(&[1]).is_ok());
+        let worker = {
+            let sender = sender.clone();
+            thread::spawn(move || {
+                sender.work();
+                sender.run()
+            })
+        };
+        let here = sender.here(2);
+        match here {
+            Some(0) => o.count(),
+            Some(2) => b.count(),
+            None => y.count(),
+            // The work item had sent the first one.
+            Some(_) => {}
+        }
+        if worker.join().unwrap() == Some(Err(())) {
+            v.count();
+        }
+        assert_eq!(sender.settle(), [1, 2]);
+    });
+    own.must_not_be_none("the first one was not sealed");
+    both.must_not_be_none("both were sent there");
+    vain.must_not_be_none("the work item came in vain");
+    busy.must_not_be_none("the work item was at it");
+}
+
+/// A batch is sealed and sent by who submits it while others come, by way of a worker: what the work
+/// item came for in vain is not forgotten.
+#[test]
+fn others_come_while_sent_here() {
+    let [vain, again] = [(); 2].map(|()| Times::default());
+    let (v, a) = (vain.clone(), again.clone());
+    model(3, move || {
+        let sender = Sender::new();
+        let other = {
+            let sender = sender.clone();
+            thread::spawn(move || {
+                assert!(sender.path.submit(&[2]).is_ok());
+                sender.work();
+                sender.run()
+            })
+        };
+        let here = sender.here(1);
+        if other.join().unwrap() == Some(Err(())) {
+            v.count();
+            if here == Some(1) {
+                a.count();
+            }
+        }
+        let mut sent = sender.settle();
+        sent.sort_unstable();
+        assert_eq!(sent, [1, 2], "each once");
+    });
+    vain.must_not_be_none("the work item came in vain");
+    again.must_not_be_none("there was something left for it");
+}
+
+/// Two submit, seal and send at once, one of them twice: its own in order.
+#[test]
+fn two_send_here() {
+    let busy = Times::default();
+    let b = busy.clone();
+    model(2, move || {
+        let sender = Sender::new();
+        let other = {
+            let sender = sender.clone();
+            thread::spawn(move || [1, 2].map(|value| sender.here(value)))
+        };
+        let mut here = vec![sender.here(3)];
+        here.extend(other.join().unwrap());
+        if here.contains(&None) {
+            b.count();
+        }
+        let mut sent = sender.settle();
+        let at = |value| sent.iter().position(|v| *v == value);
+        assert!(at(1) < at(2), "{sent:?}");
+        sent.sort_unstable();
+        assert_eq!(sent, [1, 2, 3], "each once");
+    });
+    busy.must_not_be_none("one found the other at it");
 }
