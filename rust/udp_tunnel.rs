@@ -332,7 +332,7 @@ pub fn xmit_list<T: UdpReceiver>(
 ) -> Xmit {
     let mut clear_src = false;
     let mut lost = 0;
-    let _bh = ReadLockBh::new();
+    let _section = Section::new();
     let result = match endpoint {
         Endpoint::None => Err(EAFNOSUPPORT),
         Endpoint::V4 {
@@ -345,7 +345,7 @@ pub fn xmit_list<T: UdpReceiver>(
             let (from, to) = ((*src, pair.v4.port()), (*addr, *port));
             let mut flow = Flow4::new(from, to, *src_ifindex, mark);
             let (sk, net) = (pair.v4.sk.as_ptr(), &pair.v4.net);
-            // SAFETY: The socket is open while borrowed; `_bh` provides the context. In `xmit`, the
+            // SAFETY: The socket is open while borrowed; `_section` provides the context. In `xmit`, the
             // reference to the route is there, and passes on unless `hold`; what is sent is counted
             // by the device, which has counters.
             unsafe {
@@ -448,22 +448,46 @@ unsafe fn check_net(sk: *mut bindings::sock) -> Result {
     }
 }
 
-/// A read-side critical section with bottom halves disabled.
-struct ReadLockBh(());
+/// Whether a device may have a packet encrypted and sent by who sends it ([`xmit_list`]), in its
+/// `ndo_start_xmit`; else, somewhere else and later.
+///
+/// It may not, if the packet comes from a section of [`xmit_list`] (a tunnel in a tunnel): whoever
+/// holds a lock while it sends may rely on that this lock is not wanted there. Nor from another
+/// device's `ndo_start_xmit`, with interrupts off, on a CPU that is isolated, or with `PREEMPT_RT`. Bottom
+/// halves off.
+#[inline]
+pub fn may_send_here() -> bool {
+    // SAFETY: Reads what is this CPU's; with bottom halves enabled, what was some CPU's.
+    unsafe { bindings::udp_may_work_here(1) }
+}
 
-impl ReadLockBh {
+/// Whether a [`UdpReceiver`] may decrypt what it is given before it returns; else, somewhere else and
+/// later.
+///
+/// It may not if what it is given was sent by this CPU just now, in a call that has not returned (by a
+/// `tc` rule, say), nor where [`may_send_here`] forbids it. Bottom halves off.
+#[inline]
+pub fn may_receive_here() -> bool {
+    // SAFETY: As above.
+    unsafe { bindings::udp_may_work_here(0) }
+}
+
+/// A read-side critical section with bottom halves disabled, which sends.
+struct Section(());
+
+impl Section {
     #[inline]
     fn new() -> Self {
         // SAFETY: Undone when dropped, which happens in the function that made it.
-        unsafe { bindings::rcu_read_lock_bh() };
+        unsafe { bindings::udp_send_begin() };
         Self(())
     }
 }
 
-impl Drop for ReadLockBh {
+impl Drop for Section {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: Pairs with the lock in `new`.
-        unsafe { bindings::rcu_read_unlock_bh() }
+        // SAFETY: Pairs with the beginning in `new`.
+        unsafe { bindings::udp_send_end() }
     }
 }

@@ -31,6 +31,17 @@ static bool wg_cpu_isolated(unsigned int cpu)
 	       !housekeeping_test_cpu(cpu, HK_TYPE_KERNEL_NOISE);
 }
 
+/* Whether this CPU is, with bottom halves off. */
+static noinline bool wg_this_cpu_isolated(void)
+{
+	bool isolated;
+
+	rcu_read_lock();
+	isolated = wg_cpu_isolated(smp_processor_id());
+	rcu_read_unlock();
+	return isolated;
+}
+
 static noinline unsigned int wg_cpu_next_unisolated(int last)
 {
 	unsigned int cpu = last, n;

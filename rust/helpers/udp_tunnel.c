@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /* UDP tunnel sockets, routes and sending: inlines of <net/udp_tunnel.h> & co. */
 #include <linux/net.h>
+#include <linux/netdevice.h>
+#include <linux/percpu.h>
 #include <net/addrconf.h>
 #include <net/dst_cache.h>
 #include <net/gro.h>
@@ -131,14 +133,35 @@ int wg_helper_udp_gro_complete(struct sock *sk, struct sk_buff *skb, int nhoff)
 	return 0;
 }
 
-void wg_helper_rcu_read_lock_bh(void)
+/* How deep this CPU is in sections that send, all of them with bottom halves off. */
+static DEFINE_PER_CPU(unsigned int, wg_sending);
+
+void wg_helper_udp_send_begin(void)
 {
 	rcu_read_lock_bh();
+	this_cpu_inc(wg_sending);
 }
 
-void wg_helper_rcu_read_unlock_bh(void)
+void wg_helper_udp_send_end(void)
 {
+	this_cpu_dec(wg_sending);
 	rcu_read_unlock_bh();
+}
+
+/*
+ * Whether a packet that comes out of @xmits devices' ndo_start_xmit may be worked
+ * on there and then, with bottom halves off. Not in a section of ours that sends:
+ * its caller may hold a lock that is wanted here, too. Not inside of more devices'
+ * xmit: stacks are for so much. Not with interrupts off, where bottom halves can't
+ * be switched on again. Not on a CPU that is isolated: our work stays off it, whoever
+ * sends. With PREEMPT_RT bottom halves off are no section of a CPU, and a task's
+ * priority is not for our work: never.
+ */
+bool wg_helper_udp_may_work_here(int xmits)
+{
+	return !IS_ENABLED(CONFIG_PREEMPT_RT) && !irqs_disabled() &&
+	       dev_recursion_level() <= xmits && !this_cpu_read(wg_sending) &&
+	       !(wg_cpus_isolated() && wg_this_cpu_isolated());
 }
 
 void wg_helper_flow4_classify(struct sock *sk, struct flowi4 *fl)
