@@ -10,6 +10,7 @@
 pub mod allowedips;
 pub mod conduct;
 pub mod cookie;
+pub mod inline;
 #[cfg_attr(
     not(test),
     expect(dead_code, reason = "crate-private: here only its own tests use it")

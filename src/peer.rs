@@ -73,6 +73,7 @@ use crate::{
         Device, //
     },
     drops::Reason,
+    inline::First,
     keypairs::{
         Keypairs,
         Rotation, //
@@ -157,6 +158,7 @@ pub(crate) struct Peer {
     /// Batches being encrypted, in the order in which they must leave.
     #[pin]
     pub(crate) tx: OrderQueue<Session>,
+    pub(crate) first_tx: First,
     /// Batches being decrypted, in the order in which they arrived.
     #[pin]
     pub(crate) rx: OrderQueue<Session>,
@@ -250,6 +252,7 @@ impl Peer {
                 timer <- new_timer!(),
                 staged <- new_spinlock_bh!(SkbList::new(), "Peer::staged"),
                 tx <- OrderQueue::new(),
+                first_tx: First::new(),
                 rx <- OrderQueue::new(),
                 handshake_work <- new_work!("wireguard::handshake"),
                 transmit_work <- new_work!("wireguard::transmit"),

@@ -29,6 +29,8 @@ use wgk::{
     },
     skb_list::SkbList,
     skbuff::TxPacket,
+    time::boottime_coarse_ns,
+    udp_tunnel::may_send_here,
     workqueue::WorkQueue, //
 };
 
@@ -52,13 +54,18 @@ use crate::{
         Task,
         Worker, //
     },
-    resources::wake_transmit,
+    resources::{
+        wake_transmit,
+        Resources, //
+    },
     session::Session,
     socket, //
 };
 
 mod handshake;
 mod party;
+
+use party::Transmitter;
 
 /// `ndo_start_xmit`: routes a packet by its destination to a peer and sends it there.
 ///
@@ -126,7 +133,7 @@ pub(crate) fn xmit(device: &Device, dev: &RegisteredDevice, skb: TxPacket<'_>) -
             staged.take()
         }
     };
-    conduct::send(&peer, packets);
+    conduct::send(&Transmitter(peer), packets);
     Ok(())
 }
 
@@ -142,7 +149,8 @@ pub(crate) fn send_keepalive(peer: RcuRef<'_, Peer>) {
 }
 
 /// Hands a batch to encryption. Dropped if the peer or the device is going away or queues are full.
-fn submit(session: &RcuArc<Session>, batch: Batch<Session>) {
+/// With `here`, its messages may be sealed and sent before this returns.
+fn submit(session: &RcuArc<Session>, batch: Batch<Session>, here: bool) {
     let peer = &session.peer;
     let guard = read_lock();
     let Some(resources) = peer
@@ -156,7 +164,13 @@ fn submit(session: &RcuArc<Session>, batch: Batch<Session>) {
         return;
     };
     let len = batch.len();
-    match resources.encrypt.submit(&peer.tx, batch) {
+    let here = here && peer.tx.is_empty() && peer.first_tx.is_first(boottime_coarse_ns());
+    let submitted = if here && may_send_here() {
+        send_here(resources, peer, batch).map_err(SubmitError::Full)
+    } else {
+        resources.encrypt.submit(&peer.tx, batch)
+    };
+    match submitted {
         Ok(()) => (),
         Err(SubmitError::Full(batch)) => {
             peer.device.count(Counter::TxDropped, batch.len() as u64);
@@ -169,6 +183,25 @@ fn submit(session: &RcuArc<Session>, batch: Batch<Session>) {
             resources.wake_transmit(peer);
         }
     }
+}
+
+/// Seals a batch, and sends it with what is in front of it in the peer's queue; hands it back if that is
+/// full. Bottom halves off, under RCU.
+fn send_here(
+    resources: &Resources,
+    peer: &RcuArc<Peer>,
+    batch: Batch<Session>,
+) -> Result<(), Batch<Session>> {
+    encrypt(CryptJob::begin(&peer.tx, batch)?);
+    cpu::handover_delay();
+    let left = peer.tx.consume_for(|queue| {
+        transmit(peer, queue);
+    });
+    // The transmit work may have found that somebody was at it. Or it is at it itself.
+    if left {
+        resources.wake_transmit(peer);
+    }
+    Ok(())
 }
 
 /// What is done with batches on their way out: sealed, and handed to the peer's transmit work, which
@@ -236,8 +269,8 @@ impl Drop for Sealed<'_> {
     }
 }
 
-/// Encrypts the segments of a batch. Process context (crypto worker). Returns the session, whose
-/// peer's transmit work is to be scheduled.
+/// Encrypts the segments of a batch. Process context (crypto worker), or with bottom halves off.
+/// Returns the session, whose peer's transmit work is to be scheduled.
 fn encrypt(mut job: CryptJob<Session>) -> RcuArc<Session> {
     let session = job.owner().clone();
     let Some(keys) = session.keys() else {
@@ -276,15 +309,20 @@ impl WorkItem<WORK_TRANSMIT> for Peer {
         let Some(mut queue) = this.tx.try_consume() else {
             return;
         };
-        loop {
-            let messages = gather(&this, &mut queue);
-            if messages.is_empty() {
-                break;
-            }
-            conduct::transport_leaves(&this, || socket::send_messages(&this, messages));
+        while transmit(&this, &mut queue) {
             cpu::cond_resched();
         }
     }
+}
+
+/// Sends what is encrypted at the head of the queue, in one go. Whether there was something.
+fn transmit(peer: &RcuArc<Peer>, queue: &mut Consumer<'_, Session>) -> bool {
+    let messages = gather(peer, queue);
+    let some = !messages.is_empty();
+    if some {
+        conduct::transport_leaves(peer, || socket::send_messages(peer, messages));
+    }
+    some
 }
 
 /// What is encrypted at the head of the queue now: nothing waits for more. Empty if nothing is.

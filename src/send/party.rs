@@ -35,6 +35,7 @@ use crate::{
         Pace,
         Party, //
     },
+    inline,
     messages::{
         data_len,
         Initiation,
@@ -63,6 +64,8 @@ trait Hold: Deref<Target = Peer> {
     fn get(&self) -> Option<RcuArc<Peer>>;
     /// Has `event` happen to the timers, unless the last reference is gone: then they are, too.
     fn on_timers(&self, event: impl FnOnce(&mut TimerState, u64));
+    /// Whether what is submitted may be sealed and sent there and then.
+    const HERE: bool = false;
 }
 
 impl Hold for RcuArc<Peer> {
@@ -86,6 +89,30 @@ impl Hold for RcuRef<'_, Peer> {
         if let Some(peer) = self.try_get() {
             Peer::on_timers(&peer, event);
         }
+    }
+}
+
+/// A peer, looked at by who transmits to it.
+pub(super) struct Transmitter<'g>(pub(super) RcuRef<'g, Peer>);
+
+impl Deref for Transmitter<'_> {
+    type Target = Peer;
+
+    #[inline]
+    fn deref(&self) -> &Peer {
+        &self.0
+    }
+}
+
+impl Hold for Transmitter<'_> {
+    const HERE: bool = true;
+
+    fn get(&self) -> Option<RcuArc<Peer>> {
+        Hold::get(&self.0)
+    }
+
+    fn on_timers(&self, event: impl FnOnce(&mut TimerState, u64)) {
+        self.0.on_timers(event);
     }
 }
 
@@ -153,8 +180,11 @@ impl<H: Hold> Party for H {
         let (Some(session), Some(first)) = (session, nonces) else {
             return Err(packets);
         };
+        // One message, and not a large one.
+        let here =
+            H::HERE && packets.len() == 1 && packets.lens().all(|len| len <= inline::LARGEST);
         if let Some(batch) = Batch::new(packets, session.clone(), first) {
-            submit(&session, batch);
+            submit(&session, batch, here);
         }
         Ok(())
     }

@@ -52,7 +52,7 @@ two_tunnels() {
 	done
 	ip -n other link set wg0 up
 }
-pings() { ip netns exec other ping -q -i 0.1 -c "$2" -W "$3" "192.168.$((77 + $1)).2"; }
+pings() { ip netns exec other ping -q -i 0.1 -c "$2" -W "$3" "${@:4}" "192.168.$((77 + $1)).2"; }
 
 # rtnl_free SECONDS: an interface can be added and deleted by then. Not by
 # timeout(1), for who waits for RTNL can't be killed.
@@ -91,8 +91,9 @@ taskset -c 1 chrt -f 50 bash -c 'while :; do :; done' &
 hog=$!
 running() { [[ $(ps -o cls= -p "$hog" | tr -d ' ') == FF ]]; }
 check "a CPU is kept from its work" wait_for 20 running
-pings 0 5 1 >/dev/null
-pings 1 5 1 >/dev/null
+# Some at once: one alone takes no work item.
+pings 0 20 1 -l 20 >/dev/null
+pings 1 20 1 -l 20 >/dev/null
 for n in 0 1; do
 	check "peer $n is removed" timeout 30 ip netns exec other wg set wg0 peer "${public[$n]}" remove
 done
