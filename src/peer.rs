@@ -162,6 +162,7 @@ pub(crate) struct Peer {
     /// Batches being decrypted, in the order in which they arrived.
     #[pin]
     pub(crate) rx: OrderQueue<Session>,
+    pub(crate) first_rx: First,
     #[pin]
     handshake_work: Work<Peer, WORK_HANDSHAKE>,
     #[pin]
@@ -254,6 +255,7 @@ impl Peer {
                 tx <- OrderQueue::new(),
                 first_tx: First::new(),
                 rx <- OrderQueue::new(),
+                first_rx: First::new(),
                 handshake_work <- new_work!("wireguard::handshake"),
                 transmit_work <- new_work!("wireguard::transmit"),
                 clear_work <- new_work!("wireguard::clear"),

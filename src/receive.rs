@@ -29,7 +29,10 @@ use wgk::{
         UdpPacket, //
     },
     time::boottime_coarse_ns,
-    udp_tunnel::UdpReceiver, //
+    udp_tunnel::{
+        may_receive_here,
+        UdpReceiver, //
+    }, //
 };
 
 use zerocopy::FromBytes;
@@ -37,6 +40,7 @@ use zerocopy::FromBytes;
 use crate::{
     device::Device,
     drops::Reason,
+    inline,
     messages::{
         classify,
         DataHeader,
@@ -156,10 +160,11 @@ impl<'g> Arrived<'g> {
         });
     }
 
-    /// Queues the messages for decryption.
+    /// Queues the messages for decryption; or a single one is decrypted now, if its peer is idle.
     #[inline]
     fn submit(self, device: &Device) {
         let (resources, count) = (self.resources, self.messages.len());
+        let here = count == 1 && self.messages.lens().all(|len| len <= inline::LARGEST);
         let Some(session) = self.session.try_get() else {
             device.drops.add(Reason::RxNoKeys, count);
             return;
@@ -174,7 +179,13 @@ impl<'g> Arrived<'g> {
             device.drops.add(Reason::RxQueue, count);
             return;
         }
-        match resources.decrypt.submit(&peer.rx, batch) {
+        let here = here && peer.rx.is_empty() && peer.first_rx.is_first(boottime_coarse_ns());
+        let submitted = if here && may_receive_here() {
+            open_here(resources, peer, batch).map_err(SubmitError::Full)
+        } else {
+            resources.decrypt.submit(&peer.rx, batch)
+        };
+        match submitted {
             Ok(()) => (),
             Err(SubmitError::Full(batch)) => device.drops.add(Reason::RxQueue, batch.len()),
             Err(SubmitError::RingFull) => {
@@ -184,6 +195,17 @@ impl<'g> Arrived<'g> {
             }
         }
     }
+}
+
+/// Opens a batch, and has it delivered; hands it back if the peer's queue is full. Softirq, under RCU.
+fn open_here(
+    resources: &Resources,
+    peer: &Peer,
+    batch: Batch<Session>,
+) -> Result<(), Batch<Session>> {
+    let session = decrypt(CryptJob::begin(&peer.rx, batch)?);
+    resources.napis.wake(session.peer.clone());
+    Ok(())
 }
 
 /// What is done with batches on their way in: opened, and handed to the peer's NAPI instance.
@@ -203,7 +225,7 @@ impl Task<Session> for Decrypt {
     }
 }
 
-/// Opens the segments of a batch. Process context (crypto worker). Returns the session, whose
+/// Opens the segments of a batch. Process context (crypto worker), or softirq. Returns the session, whose
 /// peer's NAPI instance is to be scheduled.
 fn decrypt(mut job: CryptJob<Session>) -> RcuArc<Session> {
     let session = job.owner().clone();
