@@ -62,6 +62,17 @@ def wait_for(condition, seconds=20):
     return True
 
 
+# Names of what was not as it should be, by report().
+FAILED = []
+
+
+def report(good, name, detail=''):
+    """Prints one check, for scripts that are no rows."""
+    if not good:
+        FAILED.append(name)
+    print(f'{"ok" if good else "not ok"} - {name}{"" if good else f": {detail}"}', flush=True)
+
+
 # ---------------------------------------------------------------- packets
 
 def checksum(data):

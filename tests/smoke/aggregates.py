@@ -23,22 +23,15 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(HERE, '../network'), os.path.join(HERE, '..')]
 
 import observe  # noqa: E402
-from lab import SO_RCVBUFFORCE, UDP_SEGMENT, Lab, Pair, command, udp, wait_for  # noqa: E402
+from lab import FAILED, SO_RCVBUFFORCE, UDP_SEGMENT, Lab, Pair, command, report, udp, wait_for  # noqa: E402
 from wgpeer import COOKIE, DATA, INITIATION, RESPONSE, Peer  # noqa: E402
 
 OURS = sys.argv[1:2] != ['c']
 LARGE = 900
-failed = 0
 
 # data: of the UDP payload. text: what comes out of the tunnel for it. reason: why nothing does. counted: it is one of
 # the interface's received packets nevertheless.
 Message = namedtuple('Message', 'data text reason counted', defaults=(None, None, False))
-
-
-def report(good, name, detail=''):
-    global failed
-    failed += not good
-    print(f'{"ok" if good else "not ok"} - {name}{"" if good else f": {detail}"}', flush=True)
 
 
 class Held:
@@ -560,7 +553,7 @@ def main():
             except Exception as e:
                 report(False, part.__name__, repr(e))
             lab.close()
-    return failed != 0
+    return bool(FAILED)
 
 
 if __name__ == '__main__':

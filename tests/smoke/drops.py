@@ -25,20 +25,13 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(HERE, '../network'), os.path.join(HERE, '..')]
 
 import observe  # noqa: E402
-from lab import ETH_P_IP, Lab, command, udp, wait_for  # noqa: E402
+from lab import ETH_P_IP, FAILED, UDP_SEGMENT, Lab, command, report, udp, wait_for  # noqa: E402
 from wgpeer import COOKIE, DATA, INITIATION, Peer, blake, chacha20, unseal  # noqa: E402
 
 NOBODY = ('setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', '--inh-caps=-all')
 # Half of the queue of handshake messages.
 KEPT = 2048
 LAST_COUNTER = 2**64 - 1 - 8128 - 1
-failed = 0
-
-
-def report(good, name, detail=''):
-    global failed
-    failed += not good
-    print(f'{"ok" if good else "not ok"} - {name}{"" if good else f": {detail}"}', flush=True)
 
 
 def counts(pair):
@@ -394,7 +387,7 @@ def main():
         except Exception as e:
             report(False, f'drops: {part.__name__}', repr(e))
         lab.close()
-    return failed != 0
+    return bool(FAILED)
 
 
 if __name__ == '__main__':

@@ -20,19 +20,12 @@ sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(HERE, '../network'), os.path.join(HERE, '..')]
 
-from lab import UDP_SEGMENT, SO_RCVBUFFORCE, Lab, command, wait_for  # noqa: E402
+from lab import FAILED, SO_RCVBUFFORCE, UDP_SEGMENT, Lab, command, report, wait_for  # noqa: E402
 
 PORTS = {'left': 51820, 'right': 51821}
 OUTER = {'left': ('10.1.0.1', 'fd01::1'), 'right': ('10.1.0.2', 'fd01::2')}
 INNER = {'left': '192.168.77.1', 'right': '192.168.77.2'}
 SIOCOUTQ = 0x5411
-failed = 0
-
-
-def report(good, name, detail=''):
-    global failed
-    failed += not good
-    print(f'{"ok" if good else "not ok"} - {name}{"" if good else f": {detail}"}', flush=True)
 
 
 def setup(lab):
@@ -188,7 +181,7 @@ def main():
         rows(lab)
     finally:
         lab.close()
-    return failed != 0
+    return bool(FAILED)
 
 
 if __name__ == '__main__':
