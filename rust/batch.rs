@@ -199,7 +199,7 @@ impl<K: RcuObject> Drop for Batch<K> {
 
 /// Why a batch was not submitted, or not in full.
 pub enum SubmitError<K: RcuObject> {
-    /// The peer has too many batches under way already; nothing was done.
+    /// Too much is under way already, most likely of this peer; nothing was done.
     Full(Batch<K>),
     /// The device has too much work. The batch is in the order queue, dead: the caller must see
     /// to it that the queue is consumed.

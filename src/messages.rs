@@ -81,7 +81,8 @@ pub const UNDER_LOAD_HANDSHAKES: usize = MAX_QUEUED_INCOMING_HANDSHAKES / 8;
 pub const UNDER_LOAD_LINGER_NS: u64 = NSEC_PER_SEC;
 /// Most packets of one peer that may wait for a session.
 pub const MAX_STAGED_PACKETS: usize = 128;
-/// Most packets that may wait for encryption, decryption or their turn in one queue.
+/// Most packets that may wait for encryption, decryption or their turn in one queue; of those that
+/// are sent, a burst counts as one.
 pub const MAX_QUEUED_PACKETS: usize = 1024;
 
 /// Plaintext is padded to a multiple of this many bytes.

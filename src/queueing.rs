@@ -104,11 +104,20 @@ impl<O: RcuObject> PerCpuWorker for Shared<O> {
 pub(crate) struct Stage<O: RcuObject> {
     work: PerCpuWork<Shared<O>>,
     last_cpu: Atomic<i32>,
+    most: usize,
 }
 
 impl<O: RcuObject> Stage<O> {
     /// A stage that does `task` in workers of `queue`. May sleep.
-    pub(crate) fn new(queue: Arc<WorkQueue>, task: KBox<dyn Task<O>>) -> Result<Self> {
+    ///
+    /// It holds as many batches as its ring has room for, and an order queue. With `most` its bounds
+    /// are as many messages as well: nothing is added where so many wait for a worker already, or are
+    /// under way in one order queue. A batch stays whole, so it may end above that.
+    pub(crate) fn new(
+        queue: Arc<WorkQueue>,
+        task: KBox<dyn Task<O>>,
+        most: Option<usize>,
+    ) -> Result<Self> {
         let shared = Arc::new(
             Shared {
                 jobs: Jobs {
@@ -122,17 +131,13 @@ impl<O: RcuObject> Stage<O> {
         Ok(Self {
             work: new_percpu_work!(queue, shared, "wireguard::crypt")?,
             last_cpu: Atomic::new(-1),
+            most: most.unwrap_or(usize::MAX),
         })
     }
 
-    /// Messages that wait for a worker, roughly.
-    #[inline]
-    pub(crate) fn waiting(&self) -> usize {
-        self.work.context().jobs.workers.waiting()
-    }
-
     /// Has a batch worked on, and keeps its place in `order`. Calls another CPU's worker, unless
-    /// those that are up are enough. On an error see [`CryptRing::submit`]. Any context.
+    /// those that are up are enough. On an error see [`CryptRing::submit`]; [`SubmitError::Full`]
+    /// may also stand for the stage as a whole. Any context.
     #[inline]
     pub(crate) fn submit(
         &self,
@@ -141,6 +146,9 @@ impl<O: RcuObject> Stage<O> {
     ) -> Result<(), SubmitError<O>> {
         let segments = batch.len();
         let jobs = &self.work.context().jobs;
+        if order.messages().max(jobs.workers.waiting()) >= self.most {
+            return Err(SubmitError::Full(batch));
+        }
         jobs.ring.submit(order, batch)?;
         let next = || cpu::next_online(&self.last_cpu);
         let called = jobs
@@ -252,5 +260,157 @@ impl MessageQueue {
         let list = messages.queue.lock().take();
         messages.len.fetch_sub(list.len() as u32, Relaxed);
         messages.handler.purged(list.len());
+    }
+}
+
+#[cfg(CONFIG_KUNIT = "y")]
+#[kernel::macros::kunit_tests(wg_queueing)]
+mod tests {
+    use super::*;
+    use kernel::sync::Completion;
+    use wgk::{
+        batch::{
+            Done,
+            MAX_BATCHES, //
+        },
+        rcu::RcuArc,
+        workqueue::WqFlags, //
+    };
+
+    struct Owner;
+
+    impl RcuObject for Owner {}
+
+    /// Does not begin before it is told to, once for all.
+    struct Held(Arc<Completion>);
+
+    impl Task<Owner> for Held {
+        fn run(&self, worker: &Worker<'_, Owner>) {
+            self.0.wait_for_completion();
+            while let Some(job) = worker.next() {
+                drop(job.finish(true));
+            }
+        }
+    }
+
+    type Order = Pin<KBox<OrderQueue<Owner>>>;
+
+    /// A stage whose workers are held, and two order queues.
+    struct Bench {
+        go: Arc<Completion>,
+        queue: Arc<WorkQueue>,
+        stage: Stage<Owner>,
+        one: Order,
+        other: Order,
+    }
+
+    impl Bench {
+        fn new(most: Option<usize>) -> Result<Self> {
+            let go = Arc::pin_init(Completion::new(), GFP_KERNEL)?;
+            let queue = WorkQueue::alloc(fmt!("wg-queueing"), WqFlags::PERCPU, 0)?;
+            let queue = Arc::new(queue, GFP_KERNEL)?;
+            let task = KBox::new(Held(go.clone()), GFP_KERNEL)?;
+            Ok(Self {
+                stage: Stage::new(queue.clone(), task, most)?,
+                go,
+                queue,
+                one: KBox::pin_init(OrderQueue::new(), GFP_KERNEL)?,
+                other: KBox::pin_init(OrderQueue::new(), GFP_KERNEL)?,
+            })
+        }
+
+        /// Whether a batch of so many messages is taken. If not, it must come back whole.
+        fn submit(&self, order: &Order, messages: usize) -> Result<bool> {
+            let mut list = SkbList::new();
+            for _ in 0..messages {
+                list.push_back(SkBuff::with_payload(&[0], 0, GFP_KERNEL)?);
+            }
+            let owner = RcuArc::new(Owner, GFP_KERNEL)?;
+            let batch = Batch::new(list, owner, 0).ok_or(EINVAL)?;
+            match self.stage.submit(order, batch) {
+                Ok(()) => Ok(true),
+                Err(SubmitError::Full(batch)) if batch.len() == messages => Ok(false),
+                Err(_) => Err(EINVAL),
+            }
+        }
+
+        /// Has the workers do what there is.
+        fn work(&self) {
+            self.go.complete_all();
+            self.queue.flush();
+        }
+
+        /// Takes all that is done; how many batches that was.
+        fn consume(order: &Order) -> Result<usize> {
+            let mut consumer = order.try_consume().ok_or(EINVAL)?;
+            let mut batches = 0;
+            while let Some(Done::Ok(_)) = consumer.next() {
+                batches += 1;
+            }
+            Ok(batches)
+        }
+    }
+
+    impl Drop for Bench {
+        /// Also if a test fails: a worker that is held would be for ever, and order queues are to be
+        /// empty.
+        fn drop(&mut self) {
+            self.work();
+            let _ = (Self::consume(&self.one), Self::consume(&self.other));
+        }
+    }
+
+    /// Messages that nobody has begun with are everybody's.
+    #[test]
+    fn bounded_in_messages_that_wait() -> Result {
+        let bench = Bench::new(Some(10))?;
+        for order in [&bench.one, &bench.other, &bench.one] {
+            assert!(bench.submit(order, 4)?, "less than ten wait");
+        }
+        for messages in [1, 4] {
+            assert!(!bench.submit(&bench.one, messages)?, "twelve wait");
+            assert!(!bench.submit(&bench.other, messages)?, "whosever they are");
+        }
+        bench.work();
+        assert!(bench.submit(&bench.one, 4)?, "none waits");
+        bench.work();
+        assert_eq!(Bench::consume(&bench.one)?, 3);
+        assert_eq!(Bench::consume(&bench.other)?, 1);
+        Ok(())
+    }
+
+    /// Those that are done and not consumed are their order queue's.
+    #[test]
+    fn bounded_in_messages_under_way() -> Result {
+        let bench = Bench::new(Some(10))?;
+        for messages in [3, 7] {
+            assert!(bench.submit(&bench.one, messages)?);
+        }
+        bench.work();
+        assert!(!bench.submit(&bench.one, 1)?, "ten are under way");
+        assert!(bench.submit(&bench.other, 30)?, "none of these is");
+        bench.work();
+        assert!(!bench.submit(&bench.other, 1)?, "thirty are");
+        assert_eq!(Bench::consume(&bench.one)?, 2);
+        assert!(bench.submit(&bench.one, 1)?, "none is any more");
+        bench.work();
+        assert_eq!(Bench::consume(&bench.one)?, 1);
+        assert_eq!(Bench::consume(&bench.other)?, 1);
+        Ok(())
+    }
+
+    /// In batches, a burst counts as one.
+    #[test]
+    fn bounded_in_batches() -> Result {
+        let bench = Bench::new(None)?;
+        for n in 0..MAX_BATCHES {
+            assert!(bench.submit(&bench.one, if n < 9 { 100 } else { 1 })?);
+        }
+        assert!(!bench.submit(&bench.one, 1)?);
+        bench.work();
+        assert!(!bench.submit(&bench.one, 1)?);
+        assert_eq!(Bench::consume(&bench.one)?, MAX_BATCHES as usize);
+        assert!(bench.submit(&bench.one, 1)?);
+        Ok(())
     }
 }

@@ -44,8 +44,7 @@ use crate::{
     messages::{
         classify,
         DataHeader,
-        Kind,
-        MAX_QUEUED_PACKETS, //
+        Kind, //
     },
     napis::{
         NapiSet,
@@ -174,11 +173,6 @@ impl<'g> Arrived<'g> {
         };
         // The session will do from here on: the batch has the one reference to it of its own.
         let peer = &self.session.peer;
-        // Batches are bounded by themselves. But what one peer sends in large ones, others wait for.
-        if peer.rx.messages().max(resources.decrypt.waiting()) >= MAX_QUEUED_PACKETS {
-            device.drops.add(Reason::RxQueue, count);
-            return;
-        }
         let here = here && peer.rx.is_empty() && peer.first_rx.is_first(boottime_coarse_ns());
         let submitted = if here && may_receive_here() {
             open_here(resources, peer, batch).map_err(SubmitError::Full)

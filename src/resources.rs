@@ -34,6 +34,7 @@ use wgk::{
 
 use crate::{
     device::Device,
+    messages::MAX_QUEUED_PACKETS,
     napis::NapiSet,
     peer::{
         Peer,
@@ -102,8 +103,15 @@ impl Resources {
                 public_keys: KBox::pin_init(PubkeyTable::new(), GFP_KERNEL)?,
                 indices: KBox::pin_init(IndexTable::new(), GFP_KERNEL)?,
                 handshake: handshakes.messages.clone(),
-                encrypt: Stage::new(crypt_wq.clone(), tasks.encrypt(&crypt_wq)?)?,
-                decrypt: Stage::new(crypt_wq.clone(), tasks.decrypt(&napis)?)?,
+                // A burst of ours counts as one, as it does in the queue that it comes from.
+                encrypt: Stage::new(crypt_wq.clone(), tasks.encrypt(&crypt_wq)?, None)?,
+                // What others send counts by messages: else all would wait behind who sends in
+                // large batches.
+                decrypt: Stage::new(
+                    crypt_wq.clone(),
+                    tasks.decrypt(&napis)?,
+                    Some(MAX_QUEUED_PACKETS),
+                )?,
                 napis,
                 handshake_send_wq: handshakes.send_wq.clone(),
                 crypt_wq,

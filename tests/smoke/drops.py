@@ -7,7 +7,7 @@ usage (in the guest): tests/smoke/drops.py [WORD]...
 
 Only ours: the C driver has no such counters. The peer is the one of tests/network. Not provoked here,
 for it takes what a test cannot have: rx-header, rx-memory, tx-memory, tx-seal, tx-segment (a failing
-allocation), rx-queue, tx-queue, rx-down, tx-gone (a race), tx-no-socket (as well: without sockets
+allocation), tx-queue, rx-down, tx-gone (a race), tx-no-socket (as well: without sockets
 there is no carrier), handshake-entropy (boot).
 """
 
@@ -31,6 +31,8 @@ from wgpeer import COOKIE, DATA, INITIATION, Peer, blake, chacha20, unseal  # no
 NOBODY = ('setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', '--inh-caps=-all')
 # Half of the queue of handshake messages.
 KEPT = 2048
+# Data messages that may wait, and the most that are one batch.
+WAITING, BATCH = 1024, 32
 LAST_COUNTER = 2**64 - 1 - 8128 - 1
 
 
@@ -327,6 +329,40 @@ def flooded(lab):
     report(set(got) <= {'handshake_cookie', 'handshake_queue', 'handshake_invalid'}, 'and nothing else happens', got)
 
 
+def crowded(lab):
+    """More data messages than may wait, in large batches."""
+    pair = lab.pair(home='h')
+    peer = pair.peer
+    # The device of the peer cuts what is sent as one, that of the driver puts it together again.
+    pair.p.run('ethtool', '-K', 'outer', 'tso', 'off', 'tx-udp-segmentation', 'off', must=True)
+    pair.a.run('ethtool', '-K', 'outer', 'gro', 'on', must=True)
+    report(peer.initiate(), 'a handshake')
+    bursts, size = 60, 40
+    messages = [data(peer.session.remote, n, bytes(80)) for n in range(bursts * size)]
+    arrived, before = datagrams(pair.a), counts(pair)
+    peer.sockets[0].setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, len(messages[0]))
+    with Hogs():
+        # Nobody works on them: what is queued stays queued.
+        for n in range(0, len(messages), size):
+            peer.sockets[0].sendto(b''.join(messages[n:n + size]), peer.address)
+        # What a slow machine has left for later, its timer's interrupt sees to. Whoever sleeps lets workers in.
+        end = time.monotonic() + 10
+        while True:
+            refused = change(pair, before)
+            kept_back = len(messages) - refused.get('rx_queue', 0)
+            if kept_back < WAITING + BATCH or time.monotonic() > end:
+                break
+    peer.sockets[0].setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, 0)
+    came = datagrams(pair.a) - arrived
+    report(bursts <= came <= 4 * bursts, 'messages came in large packets', f'{len(messages)} as {came}')
+    report(set(refused) == {'rx_queue'} and WAITING <= kept_back < WAITING + BATCH,
+           f'{WAITING} messages may wait for a worker, however few batches they are', f'{refused}, of {len(messages)}')
+    want = {'rx_queue': len(messages) - kept_back, 'rx_auth': kept_back}
+    wait_for(lambda: change(pair, before) == want, 30)
+    report(change(pair, before) == want, 'these are worked on', f'{change(pair, before)}, should be {want}')
+    report(pair.works() == 'works', 'and then there is room')
+
+
 def sent(lab):
     """Packets into the interface."""
     pair = lab.pair(home='h')
@@ -377,7 +413,7 @@ def main():
         return module.attempt(self.socket().sendto, b'x', (to, 7))
 
     module.Pair.barrier_quiet, module.Pair.say_to = barrier_quiet, say_to
-    for part in received, guessed, flooded, kept, sent, waiting:
+    for part in received, guessed, flooded, kept, crowded, sent, waiting:
         if sys.argv[1:] and part.__name__ not in sys.argv[1:]:
             continue
         print(f'# drops: {part.__doc__}', flush=True)
