@@ -9,6 +9,8 @@
 #include <linux/if_arp.h>
 #include <linux/inetdevice.h>
 #include <linux/netdevice.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter_ipv4.h>
 #include <linux/ptr_ring.h>
 #include <linux/random.h>
 #include <linux/rhashtable.h>

@@ -63,9 +63,10 @@ enum Kind {
     Pernet,
     Link,
     Genetlink,
+    Hook,
 }
 
-const NAMES: [&str; 11] = [
+const NAMES: [&str; 12] = [
     "timers",
     "work queues",
     "per-CPU work items",
@@ -77,6 +78,7 @@ const NAMES: [&str; 11] = [
     "namespace hooks",
     "kinds of devices",
     "netlink families",
+    "packet hooks",
 ];
 
 /// How many guests there are of each kind.
@@ -136,6 +138,8 @@ pub(crate) type PernetGuest = Guest<{ Kind::Pernet as usize }>;
 pub(crate) type LinkGuest = Guest<{ Kind::Link as usize }>;
 /// A [`Registration`](crate::genetlink::Registration) of a family.
 pub(crate) type GenetlinkGuest = Guest<{ Kind::Genetlink as usize }>;
+/// A [`LocalIn`](crate::netfilter::LocalIn).
+pub(crate) type HookGuest = Guest<{ Kind::Hook as usize }>;
 
 /// A count; and all is seen that others did before they changed it.
 fn now(count: &Atomic<usize>) -> usize {

@@ -26,6 +26,7 @@ use crate::{
     dst_cache::CacheList,
     field::Invariant,
     module::PernetGuest,
+    netfilter::HookCount,
     rtnl::Rtnl, //
 };
 use core::{
@@ -169,13 +170,17 @@ impl Drop for NetRef {
 /// - `ops_undo_list()` waits for a grace period between the `pre_exit` hooks and all that follows,
 ///   in particular what frees the namespace.
 ///
+/// `there` is null, or points to that namespace, which stays until `exit_rtnl` has made it null.
+///
 /// There is one for a namespace, so that the addresses of two tokens tell whether they are of the
 /// same.
 #[pin_data]
 struct Token {
     net: Atomic<*mut bindings::net>,
-    /// Address of the namespace until it is gone; just a number.
-    id: Atomic<usize>,
+    /// The namespace until its exit hook returns; changed under the mutex of the tokens, with which
+    /// it may also be followed.
+    there: Atomic<*mut bindings::net>,
+    hooks: HookCount,
     #[pin]
     caches: CacheList,
 }
@@ -185,7 +190,8 @@ impl Token {
         Arc::pin_init(
             pin_init!(Self {
                 net: Atomic::new(ptr),
-                id: Atomic::new(ptr as usize),
+                there: Atomic::new(ptr),
+                hooks: HookCount::new(),
                 caches <- CacheList::new(),
             }),
             GFP_KERNEL,
@@ -264,7 +270,7 @@ impl WeakNet {
     /// [`PernetHandler::exit_rtnl`] has returned, and never afterwards.
     #[inline]
     pub fn is(&self, net: &Net) -> bool {
-        self.0.id.load(Relaxed) == net.as_ptr() as usize
+        ptr::eq(self.0.there.load(Relaxed), net.as_ptr())
     }
 
     /// Runs `f` if the namespace `net`, which this remembers, is not torn down before it returns;
@@ -279,6 +285,18 @@ impl WeakNet {
         // It has begun. The exit hook takes this mutex after the handler has returned and before it
         // returns itself; so either `f` is over by then, or this finds the number cleared.
         with_tokens(|_| self.is(net).then(f))
+    }
+
+    /// Runs `f` with the namespace and its hooks, if it is still there: not before `f` returns can its
+    /// teardown end. Process context, may sleep; one at a time, in all namespaces.
+    ///
+    /// `f` must not make or drop a [`WeakNet`], nor take RTNL.
+    pub(crate) fn with_hooks<R>(&self, f: impl FnOnce(&Net, &HookCount) -> R) -> Option<R> {
+        with_tokens(|_| {
+            let net = NonNull::new(self.0.there.load(Relaxed))?;
+            // SAFETY: By the invariants of `Token`: the exit hook waits for the mutex before it ends.
+            Some(f(unsafe { Net::from_raw(net.as_ptr()) }, &self.0.hooks))
+        })
     }
 
     /// Whether the namespace is not going yet. In a read-side critical section in which this was
@@ -357,7 +375,7 @@ impl<H: PernetHandler> Hooks<H> {
         // SAFETY: A namespace is freed after its exit hooks have returned.
         H::exit_rtnl(&rtnl, unsafe { Net::from_raw(net) });
         let token = with_tokens(|tokens| {
-            let this = |t: &&Arc<Token>| t.id.load(Relaxed) == net as usize;
+            let this = |t: &&Arc<Token>| ptr::eq(t.there.load(Relaxed), net);
             tokens.list.iter().find(this).cloned()
         });
         if let Some(token) = token {
@@ -368,9 +386,11 @@ impl<H: PernetHandler> Hooks<H> {
             tokens.list.retain(|token| {
                 // A namespace whose `pre_exit` has been called gets no new token with its pointer,
                 // so all tokens of this address are those of this namespace.
-                let other = token.id.load(Relaxed) != net as usize;
+                let other = !ptr::eq(token.there.load(Relaxed), net);
                 if !other {
-                    token.id.store(0, Relaxed);
+                    // SAFETY: The namespace of the token, which goes after this.
+                    token.hooks.end(unsafe { Net::from_raw(net) });
+                    token.there.store(ptr::null_mut(), Relaxed);
                 }
                 other
             });

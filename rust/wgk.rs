@@ -55,6 +55,7 @@ pub mod log;
 pub mod module;
 pub mod napi;
 pub mod netdevice;
+pub mod netfilter;
 pub mod netns;
 pub mod notifier;
 pub mod percpu;

@@ -32,6 +32,7 @@ use wgk::{
         NetDevCell,
         NetName, //
     },
+    netfilter::LocalIn,
     netns::{
         Net,
         WeakNet, //
@@ -69,6 +70,9 @@ pub(crate) struct Config {
     pub(crate) prefixes: allowedips::Writer<Peer>,
     /// Counts changes by netlink, so that a dump in parts can tell that it is not of one moment.
     pub(crate) generation: u32,
+    /// Has what this host's other interfaces and namespaces send taken whole, in the namespace of the
+    /// sockets.
+    pub(crate) local_gso: Option<LocalIn>,
     /// Counts private keys, so that what was computed from an older one can be told.
     identity_generation: u64,
 }
@@ -143,6 +147,7 @@ impl Device {
                     peers: PeerList::default(),
                     prefixes,
                     generation: 1,
+                    local_gso: None,
                     identity_generation: 0,
                 }, "Device::config"),
                 identity <- new_rwsem!(None, "Device::identity"),

@@ -180,7 +180,8 @@ impl Driver for WireGuard {
         device.keep_name(dev.name());
         socket::close(device);
         {
-            let _config = device.config.lock();
+            let mut config = device.config.lock();
+            config.local_gso = None;
             device.listen_port.store(0, Relaxed);
         }
         *device.identity.write() = None;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The generic netlink family `wireguard_rs`, version 1: what who may configure a device may also
-//! see of it, beyond what the family `wireguard` says.
+//! see of it and switch, beyond what the family `wireguard` has.
 //!
 //! The interface is Documentation/netlink/specs/wireguard_rs.yaml; `scripts/lint` holds the numbers
 //! here and the reasons of `drops.rs` against it. Handlers run in process context with the family's
@@ -17,6 +17,7 @@ use kernel::{
 use wgk::{
     genetlink::{
         policy,
+        DoOp,
         DumpMsg,
         DumpOp,
         DumpStatus,
@@ -28,6 +29,7 @@ use wgk::{
         Policy, //
     },
     netdevice::for_each_device,
+    netfilter::LocalIn,
     netns::Net,
     rcu::RcuArc,
     rtnl::Rtnl, //
@@ -41,6 +43,8 @@ use crate::{
 
 /// Get one device, or all of the namespace.
 const CMD_DEVICE_GET: u8 = 1;
+/// Change a device.
+const CMD_DEVICE_SET: u8 = 2;
 
 /// The interface's index, u32.
 const A_DEVICE_IFINDEX: u32 = 1;
@@ -48,14 +52,26 @@ const A_DEVICE_IFINDEX: u32 = 1;
 const A_DEVICE_IFNAME: u32 = 2;
 /// What was dropped: a nest with a number for each reason.
 const A_DEVICE_DROPS: u32 = 3;
+/// Whether packets of UDP's GSO kind that never met GRO are taken whole, u8: 0 or 1.
+const A_DEVICE_LOCAL_GSO: u32 = 4;
 
 static DEVICE_POLICY: [Policy; A_DEVICE_IFNAME as usize + 1] = policy::table(&[
     (A_DEVICE_IFINDEX, Policy::U32),
     (A_DEVICE_IFNAME, Policy::nul_string(15)),
 ]);
 
+static SET_POLICY: [Policy; A_DEVICE_LOCAL_GSO as usize + 1] = policy::table(&[
+    (A_DEVICE_IFINDEX, Policy::U32),
+    (A_DEVICE_IFNAME, Policy::nul_string(15)),
+    (A_DEVICE_LOCAL_GSO, Policy::max_u8(1)),
+]);
+
 /// The family's operations, by command.
-pub(crate) static OPS: [Op; 2] = [Op::get::<GetDevice>(), Op::dump::<DumpDevices>()];
+pub(crate) static OPS: [Op; 3] = [
+    Op::get::<GetDevice>(),
+    Op::dump::<DumpDevices>(),
+    Op::act::<SetDevice>(),
+];
 
 /// Finds the interface that a request names; errors as for the family `wireguard`.
 fn lookup(rtnl: &Rtnl, info: &Info<'_>) -> Result<RcuArc<Device>> {
@@ -72,7 +88,9 @@ fn put_device(rtnl: &Rtnl, device: &Device, msg: &mut Message<'_>) -> Result {
         msg.put_uint(attr, value)?;
     }
     msg.nest_end(nest);
-    Ok(())
+    // Who has this has RTNL, while there is an interface.
+    let local_gso = device.config.lock().local_gso.is_some();
+    Ok(msg.put_u8(A_DEVICE_LOCAL_GSO, local_gso.into())?)
 }
 
 /// Answers for the one device that is named.
@@ -87,6 +105,33 @@ impl GetOp for GetDevice {
         let rtnl = Rtnl::lock();
         let device = lookup(&rtnl, info)?;
         put_device(&rtnl, &device, reply)
+    }
+}
+
+/// Changes one device: what the request has is set, all else stays.
+pub(crate) struct SetDevice;
+
+impl DoOp for SetDevice {
+    const CMD: u8 = CMD_DEVICE_SET;
+    const PERMISSION: Permission = Permission::NetnsAdmin;
+    const POLICY: &'static [Policy] = &SET_POLICY;
+
+    fn run(info: &Info<'_>) -> Result {
+        let rtnl = Rtnl::lock();
+        let device = lookup(&rtnl, info)?;
+        let Some(on) = info.attrs().get(A_DEVICE_LOCAL_GSO).map(|a| a.u8() != 0) else {
+            return Ok(());
+        };
+        // It acts where the sockets are, which need not be the caller's namespace.
+        let net = device.creating_net.get().ok_or(EPERM)?;
+        if !net.ns_capable_admin() {
+            return Err(EPERM);
+        }
+        let mut config = device.config.lock();
+        if on != config.local_gso.is_some() {
+            config.local_gso = if on { Some(LocalIn::register(&net)?) } else { None };
+        }
+        Ok(())
     }
 }
 

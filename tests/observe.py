@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """A client of the generic netlink family `wireguard_rs`, which knows it from its specification.
 
-usage (in the guest): tests/observe.py [INTERFACE]
+usage (in the guest): tests/observe.py [INTERFACE [local-gso=0|1]]
 
-Prints a line of JSON for the interface, or for each of the namespace.
+Prints a line of JSON for the interface, or for each of the namespace; or changes it.
 """
 
 import functools
@@ -67,7 +67,7 @@ class Family:
                     value = self.decode(payload, attribute['nested-attributes'])
                 case 'string':
                     value = payload.rstrip(b'\0').decode()
-                case 'u32' | 'uint':
+                case 'u8' | 'u32' | 'uint':
                     value = int.from_bytes(payload, sys.byteorder)
             found[attribute['name']] = value
         return found
@@ -82,6 +82,10 @@ class Family:
         """(errno, the device that is called so)"""
         error, answers = self.call('device-get', nl.name(2, name))
         return error, answers[0] if answers else None
+
+    def local_gso(self, name, on):
+        """Has packets of UDP's GSO kind taken whole there, or not; errno."""
+        return self.call('device-set', nl.name(2, name) + nl.attr(4, bytes([on])))[0]
 
     def devices(self):
         """(errno, those of the namespace)"""
@@ -112,8 +116,12 @@ def drops(name):
 
 def main():
     """Prints."""
+    name, change = (sys.argv[1:] + [None] * 2)[:2]
     with Family() as family:
-        error, found = family.call('device-get', nl.name(2, sys.argv[1])) if sys.argv[1:] else family.devices()
+        if change:
+            error, found = family.local_gso(name, int(change.removeprefix('local-gso='))), []
+        else:
+            error, found = family.call('device-get', nl.name(2, name)) if name else family.devices()
     for device in found:
         print(json.dumps(device))
     if error:

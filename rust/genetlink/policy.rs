@@ -85,6 +85,20 @@ impl Policy {
         Self::range(bindings::nla_policy_validation_NLA_VALIDATE_MIN, len, 0)
     }
 
+    /// One byte, a number up to `max` (`NLA_POLICY_MAX`).
+    pub const fn max_u8(max: u8) -> Self {
+        let mut arg: bindings::nla_policy__bindgen_ty_1 = pin_init::zeroed();
+        arg.__bindgen_anon_1 = bindings::nla_policy__bindgen_ty_1__bindgen_ty_1 {
+            min: 0,
+            max: max as i16,
+        };
+        Self::validated(
+            bindings::NLA_U8,
+            bindings::nla_policy_validation_NLA_VALIDATE_MAX,
+            arg,
+        )
+    }
+
     /// A 32-bit number with no other bits than those of `mask` (`NLA_POLICY_MASK`).
     pub const fn mask_u32(mask: u32) -> Self {
         let mut arg: bindings::nla_policy__bindgen_ty_1 = pin_init::zeroed();

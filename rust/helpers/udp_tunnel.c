@@ -133,6 +133,50 @@ int wg_helper_udp_gro_complete(struct sock *sk, struct sk_buff *skb, int nhoff)
 	return 0;
 }
 
+/*
+ * Whether @skb, which stands for several datagrams and is for this host, goes to
+ * a socket like ours, and may be marked: nobody else looks at it. Under RCU.
+ */
+bool wg_helper_udp_takes_whole(struct sk_buff *skb, bool v6)
+{
+	const struct udphdr *uh;
+	struct udphdr room;
+	struct sock *sk;
+
+	/* One that was chosen by others would not be found. */
+	if (skb->sk || skb_cloned(skb) || skb->encapsulation ||
+	    skb->pkt_type != PACKET_HOST || !skb_dst(skb))
+		return false;
+	if (!v6) {
+		const struct iphdr *iph = ip_hdr(skb);
+
+		if (iph->protocol != IPPROTO_UDP ||
+		    skb_rtable(skb)->rt_flags & (RTCF_BROADCAST | RTCF_MULTICAST))
+			return false;
+		uh = skb_header_pointer(skb, skb_network_offset(skb) + iph->ihl * 4,
+					sizeof(room), &room);
+		sk = uh ? __udp4_lib_lookup(dev_net(skb->dev), iph->saddr, uh->source,
+					    iph->daddr, uh->dest, inet_iif(skb),
+					    inet_sdif(skb), skb) : NULL;
+#if IS_ENABLED(CONFIG_IPV6)
+	} else {
+		const struct ipv6hdr *ip6h = ipv6_hdr(skb);
+
+		if (ip6h->nexthdr != IPPROTO_UDP || ipv6_addr_is_multicast(&ip6h->daddr))
+			return false;
+		uh = skb_header_pointer(skb, skb_network_offset(skb) + sizeof(*ip6h),
+					sizeof(room), &room);
+		sk = uh ? __udp6_lib_lookup(dev_net(skb->dev), &ip6h->saddr, uh->source,
+					    &ip6h->daddr, uh->dest, inet6_iif(skb),
+					    inet6_sdif(skb), skb) : NULL;
+#else
+	} else {
+		return false;
+#endif
+	}
+	return sk && READ_ONCE(udp_sk(sk)->gro_complete) == wg_helper_udp_gro_complete;
+}
+
 /* How deep this CPU is in sections that send, all of them with bottom halves off. */
 static DEFINE_PER_CPU(unsigned int, wg_sending);
 

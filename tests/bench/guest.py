@@ -45,6 +45,8 @@ class Plan:
         yield 'traffic', rows_traffic.direct, three, self.repetitions
         if self.clock == 'icount':
             yield 'nic', rows_traffic.nic, three, self.repetitions
+            # The others have no such thing.
+            yield 'whole', rows_traffic.whole, ('ours',), self.repetitions
         yield 'relay', rows_traffic.relay, three, self.repetitions
         yield 'handshakes', rows_traffic.handshakes, three, self.repetitions
         yield 'fairness', rows_traffic.fairness, three, self.repetitions

@@ -2,6 +2,7 @@
 """Rows about throughput and delay between two interfaces, or three."""
 
 import json
+import os
 import re
 import statistics
 import struct
@@ -63,9 +64,12 @@ def rtt(ns, to, count=100):
     return statistics.median(map(float, times)) * 1000
 
 
-def direct(driver, plan, row, nic=False):
+def direct(driver, plan, row, nic=False, whole=False):
     """Between two: TCP, UDP, ping."""
     left, right = driver.pair(nic=nic)
+    if whole:
+        for ns, name in ((left, 'wg1'), (right, 'wg2')):
+            ns.run('python3', os.path.join(lab.HERE, '../observe.py'), name, 'local-gso=1')
     with Server(right):
         for streams in (1, 4):
             for way, option in (('', ()), (' back', ('-R',))):
@@ -86,6 +90,11 @@ def direct(driver, plan, row, nic=False):
 def nic(driver, plan, row):
     """The same where datagrams cross the link one by one."""
     direct(driver, plan, lambda name, *rest: row(f'one by one: {name}', *rest), nic=True)
+
+
+def whole(driver, plan, row):
+    """The same with the hook that has datagrams taken whole where no device puts them together."""
+    direct(driver, plan, lambda name, *rest: row(f'taken whole: {name}', *rest), whole=True)
 
 
 def relay(driver, plan, row):

@@ -17,6 +17,7 @@ import struct
 import sys
 from base64 import b64encode
 from collections import Counter, namedtuple
+from contextlib import nullcontext
 
 sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -92,10 +93,11 @@ def merged(name, packets, messages):
 class End(Pair):
     """The driver's end, whose device merges what it receives, and a peer that sends bursts."""
 
-    def __init__(self, lab, outer=4):
-        super().__init__(lab, outer)
-        self.held = Held(self.p, 'outer')
-        ethtool(self.a, 'outer', 'gro', 'on')
+    def __init__(self, lab, outer=4, hold=True, **how):
+        super().__init__(lab, outer, **how)
+        self.held = Held(self.p, 'outer') if hold else nullcontext()
+        if hold:
+            ethtool(self.a, 'outer', 'gro', 'on')
         for version in 4, 6:
             self.socket(version).setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 16 << 20)
         self.numbers = 0
