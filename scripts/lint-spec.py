@@ -47,7 +47,7 @@ def main():
     same("the family", (family[1], int(family[2])), (spec["name"], spec.get("version", 1)))
     commands = {n.lower().replace("_", "-"): int(v) for n, v in re.findall(r"const CMD_(\w+): u8 = (\d+);", observe)}
     same("operations", commands, {o["name"]: o["value"] for o in spec["operations"]["list"]})
-    attributes = {n.lower(): int(v) for n, v in re.findall(r"const A_DEVICE_(\w+): u32 = (\d+);", observe)}
+    attributes = {n.lower().replace("_", "-"): int(v) for n, v in re.findall(r"const A_DEVICE_(\w+): u32 = (\d+);", observe)}
     same("attributes of a device", attributes, numbered(spec, "device"))
 
     totals = re.findall(r'"(\w+)",', drops[drops.index("pub(crate) const TOTALS"):])

@@ -129,7 +129,7 @@ impl DoOp for SetDevice {
         }
         let mut config = device.config.lock();
         if on != config.local_gso.is_some() {
-            config.local_gso = if on { Some(LocalIn::register(&net)?) } else { None };
+            config.local_gso = on.then(|| LocalIn::register(&net)).transpose()?;
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ use kernel::prelude::*;
 use wgk::{
     dst_cache::DstCache,
     netdevice::RegisteredDevice,
+    netfilter::LocalIn,
     netns::{
         Net,
         NetRef,
@@ -107,6 +108,30 @@ pub(crate) static ATTEMPTS: &[&Attempt] = &[
         },
         poke: |_| report!(harmless, "dropped it: {}", CACHE.take().is_some()),
         unload: || drop(CACHE.take()),
+        ..Attempt::NONE
+    },
+    // The namespace takes its hook along, whoever still wants it.
+    &Attempt {
+        name: "hook-beyond-namespace",
+        scene: "netns",
+        registered: |_, this| {
+            let Some(net) = this.net.get() else {
+                return;
+            };
+            if let (Ok(one), Ok(other)) = (LocalIn::register(&net), LocalIn::register(&net)) {
+                HOOK.put(one);
+                OTHER_HOOK.put(other);
+                report!(harmless, "the hook is wanted twice");
+            }
+        },
+        exit: |_, net| {
+            // In another namespace there is nothing to do.
+            if !is_first(net) {
+                drop(OTHER_HOOK.take());
+            }
+        },
+        poke: |_| report!(harmless, "dropped it: {}", HOOK.take().is_some()),
+        unload: || drop((HOOK.take(), OTHER_HOOK.take())),
         ..Attempt::NONE
     },
     // Dropped at the last moment; later is for "everything-forgotten".
@@ -213,6 +238,8 @@ pub(crate) static ATTEMPTS: &[&Attempt] = &[
 
 static CACHE: Kept<DstCache> = Kept::new();
 static SOCKETS: Kept<SocketPair<Device>> = Kept::new();
+static HOOK: Kept<LocalIn> = Kept::new();
+static OTHER_HOOK: Kept<LocalIn> = Kept::new();
 static WEAK: Kept<WeakNet> = Kept::new();
 static NET: Kept<NetRef> = Kept::new();
 

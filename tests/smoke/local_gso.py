@@ -21,8 +21,8 @@ sys.path[:0] = [HERE, os.path.join(HERE, '../network'), os.path.join(HERE, '..')
 import aggregates  # noqa: E402
 import observe  # noqa: E402
 import together  # noqa: E402
-from aggregates import LARGE, End, Message, bad_messages, mib, report  # noqa: E402
-from lab import SO_RCVBUFFORCE, UDP_SEGMENT, Lab, wait_for  # noqa: E402
+from aggregates import LARGE, End, Message, bad_messages, mib  # noqa: E402
+from lab import FAILED, SO_RCVBUFFORCE, UDP_SEGMENT, Lab, report, wait_for  # noqa: E402
 
 NOBODY = 'setpriv', '--reuid', '65534', '--clear-groups'
 # Of one packet.
@@ -217,7 +217,7 @@ def main():
             except Exception as e:
                 report(False, part.__name__, repr(e))
             lab.close()
-    return aggregates.failed != 0
+    return bool(FAILED)
 
 
 if __name__ == '__main__':
