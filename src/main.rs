@@ -30,6 +30,7 @@ mod cookie;
 mod device;
 mod drops;
 mod expiry;
+mod finished;
 mod inline;
 mod interface;
 mod keypairs;

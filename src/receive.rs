@@ -40,6 +40,7 @@ use zerocopy::FromBytes;
 use crate::{
     device::Device,
     drops::Reason,
+    finished::Finished,
     inline,
     messages::{
         classify,
@@ -56,10 +57,7 @@ use crate::{
         Worker, //
     },
     resources::Resources,
-    rx_schedule::{
-        Finished,
-        Member, //
-    },
+    rx_schedule::Member,
     session::Session, //
 };
 
@@ -207,15 +205,17 @@ pub(crate) struct Decrypt(pub(crate) Arc<NapiSet<Peer>>);
 
 impl Task<Session> for Decrypt {
     fn run(&self, worker: &Worker<'_, Session>) {
-        let mut finished = Finished::new();
-        let poll = |instance| self.0.poll(instance);
+        let mut finished = Finished::new(|instance| self.0.poll(instance));
         while let Some(job) = worker.next() {
             let messages = job.len();
             let session = decrypt(job);
-            finished.add(messages, self.0.list(session.peer.clone()), poll);
+            let listed = self.0.list(session.peer.clone());
+            if let Some(instance) = listed {
+                finished.turn_to(|other| *other == instance);
+            }
+            finished.add(messages, listed);
             cpu::cond_resched();
         }
-        finished.end(poll);
     }
 }
 

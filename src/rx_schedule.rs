@@ -4,7 +4,7 @@
 //!
 //! A worker that has finished a batch puts the batch's peer on the list of the peer's instance. If the
 //! peer wasn't there, it is also the one to have the instance polled, soon; who finds the peer on the
-//! list relies on that. [`Finished`] is where a worker keeps this in mind. A poll ([`poll`]) takes
+//! list relies on that. `finished.rs` is how a worker keeps this in mind. A poll ([`poll`]) takes
 //! peers from the list until that is empty or the budget is used up; then it is polled again, with
 //! what is left.
 //!
@@ -62,10 +62,6 @@ use wgk::{
     },
 };
 
-/// Messages that a worker decrypts before it has them delivered. More would give GRO no more to merge,
-/// but overrun the socket buffers of who receives small packets.
-const BURST: usize = 16;
-
 /// Segments of one peer that a poll delivers before it turns to the next peer.
 const FAIR_SHARE: usize = 16;
 
@@ -106,51 +102,6 @@ fn pass_on<P: Member>(instances: &impl Instances<P>, peer: RcuArc<P>) {
     handover_delay();
     if let Some(number) = list(instances, peer) {
         instances.schedule(number);
-    }
-}
-
-/// What a worker has finished in one go, and not had delivered yet.
-///
-/// An instance is polled when there's a burst to deliver, not for each packet: in process context a
-/// poll would begin at once, find one packet, and leave nothing for GRO to merge.
-pub struct Finished {
-    /// Messages of batches that were noted since the last poll.
-    messages: usize,
-    /// The instance that is still to be polled. There's at most one.
-    waiting: Option<u32>,
-}
-
-impl Finished {
-    /// Nothing yet.
-    pub fn new() -> Self {
-        Self {
-            messages: 0,
-            waiting: None,
-        }
-    }
-
-    /// Notes a batch of so many `messages`. `listed` is the instance on whose list its peer is now,
-    /// unless it was there. `poll` has an instance polled.
-    #[inline]
-    pub fn add(&mut self, messages: usize, listed: Option<u32>, mut poll: impl FnMut(u32)) {
-        if let Some(instance) = listed {
-            if let Some(other) = self.waiting.replace(instance).filter(|w| *w != instance) {
-                poll(other);
-            }
-        }
-        self.messages += messages;
-        if self.messages >= BURST {
-            self.messages = 0;
-            self.end(poll);
-        }
-    }
-
-    /// To be called when there is no more for now.
-    #[inline]
-    pub fn end(&mut self, poll: impl FnOnce(u32)) {
-        if let Some(instance) = self.waiting.take() {
-            poll(instance);
-        }
     }
 }
 

@@ -40,6 +40,7 @@ use crate::{
     conduct,
     device::Device,
     drops::Reason,
+    finished::Finished,
     messages::{
         padding,
         DataHeader,
@@ -208,64 +209,15 @@ fn send_here(
 /// runs in this work queue.
 pub(crate) struct Encrypt(pub(crate) Arc<WorkQueue>);
 
-/// Messages of one peer that a worker seals before it has them sent; or a burst more.
-const SEALED: usize = 16;
-
 impl Task<Session> for Encrypt {
     fn run(&self, worker: &Worker<'_, Session>) {
-        let mut sealed = Sealed::new(&self.0);
+        let mut sealed = Finished::new(|s: RcuArc<Session>| wake_transmit(&self.0, &s.peer));
         while let Some(job) = worker.next() {
-            sealed.turn_to(&job.owner().peer);
-            let len = job.len();
-            sealed.add(encrypt(job), len);
+            let (peer, messages) = (job.owner().peer.id, job.len());
+            sealed.turn_to(|session| session.peer.id == peer);
+            sealed.add(messages, Some(encrypt(job)));
             cpu::cond_resched();
         }
-    }
-}
-
-/// What a worker has sealed, of one peer, and not had sent yet. When it's dropped, it is sent.
-struct Sealed<'a> {
-    crypt_wq: &'a WorkQueue,
-    of: Option<RcuArc<Session>>,
-    messages: usize,
-}
-
-impl<'a> Sealed<'a> {
-    fn new(crypt_wq: &'a WorkQueue) -> Self {
-        Self {
-            crypt_wq,
-            of: None,
-            messages: 0,
-        }
-    }
-
-    /// A batch of this peer is next: what others have doesn't wait for it.
-    fn turn_to(&mut self, peer: &Peer) {
-        if self.of.as_ref().is_some_and(|s| s.peer.id != peer.id) {
-            self.send();
-        }
-    }
-
-    /// A batch of that many messages, of the peer that was turned to, is sealed under `session`.
-    fn add(&mut self, session: RcuArc<Session>, messages: usize) {
-        self.of = Some(session);
-        self.messages += messages;
-        if self.messages >= SEALED {
-            self.send();
-        }
-    }
-
-    fn send(&mut self) {
-        self.messages = 0;
-        if let Some(session) = self.of.take() {
-            wake_transmit(self.crypt_wq, &session.peer);
-        }
-    }
-}
-
-impl Drop for Sealed<'_> {
-    fn drop(&mut self) {
-        self.send();
     }
 }
 

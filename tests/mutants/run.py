@@ -48,6 +48,7 @@ FILES = {
     "src/allowedips/arena.rs": ["allowedips_model"],
     "src/peerlist.rs": [],
     "src/workers.rs": [],
+    "src/finished.rs": [],
 }
 # What the host build is made of.
 SOURCES = ["Cargo.toml", "Cargo.lock", "src", "tests/host", "tests/host-wgk", "rust/crypto/aead.rs"]

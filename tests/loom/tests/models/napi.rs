@@ -28,6 +28,7 @@ use wireguard_rs_loom::{
         OrderQueue,
         Taken, //
     },
+    finished::Finished,
     kernel::prelude::{
         boxed,
         made, //
@@ -39,7 +40,6 @@ use wireguard_rs_loom::{
     },
     rx_schedule::{
         self,
-        Finished,
         Instances,
         Member,
         Turn, //
@@ -312,16 +312,17 @@ impl Path {
 
     /// As a worker does it: so many batches, then it sees that there is none.
     fn work(&self, jobs: impl IntoIterator<Item = CryptJob<Session>>) {
-        let mut finished = Finished::new();
+        let poll = |number| self.place(number).napi.schedule();
+        let mut finished = Finished::new(poll);
         for job in jobs {
             let messages = job.len();
             let session = job.finish(true);
             let listed = rx_schedule::list(self, session.0.clone());
-            finished.add(messages, listed, |number| {
-                self.place(number).napi.schedule()
-            });
+            if let Some(instance) = listed {
+                finished.turn_to(|other| *other == instance);
+            }
+            finished.add(messages, listed);
         }
-        finished.end(|number| self.place(number).napi.schedule());
     }
 
     /// The driver's poll function; whether it used up its budget.
