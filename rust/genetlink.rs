@@ -11,7 +11,7 @@
 //! let registration = FAMILY.register()?;
 //! ```
 //!
-//! Callbacks run in process context and may sleep. All callbacks of one family exclude each other,
+//! A family may have a [`Group`], to which events are sent. Callbacks run in process context and may sleep. All callbacks of one family exclude each other,
 //! and RTNL may be taken in them.
 //!
 //! C header: [`include/net/genetlink.h`](srctree/include/net/genetlink.h)
@@ -19,6 +19,7 @@
 //! Safety review: `Documentation/safety.md#genetlinkrs`.
 
 pub mod attr;
+pub mod mcast;
 pub mod msg;
 pub mod policy;
 
@@ -27,6 +28,7 @@ pub use attr::{
     Attrs,
     Parsed, //
 };
+pub use mcast::Group;
 pub use msg::{
     DumpMsg,
     Message,
@@ -112,6 +114,43 @@ impl<'a> Info<'a> {
     pub fn net(&self) -> &'a Net {
         // SAFETY: The socket keeps its namespace, and lives for longer than the callback.
         unsafe { Net::from_raw(crate::bindings::genl_info_net(self.info)) }
+    }
+
+    /// Where the answer to the request says what was wrong with it, if the kernel asked for that.
+    fn extack(&self) -> Option<*mut bindings::netlink_ext_ack> {
+        // SAFETY: By the type invariants.
+        let extack = unsafe { (*self.info).extack };
+        (!extack.is_null()).then_some(extack)
+    }
+
+    /// Has the answer name the attribute for which the request is refused, and say why
+    /// (`NL_SET_ERR_MSG_ATTR`). Returns `error`.
+    pub fn refuse(&self, attr: Attr<'_>, why: &'static CStr, error: Error) -> Error {
+        if let Some(extack) = self.extack() {
+            // SAFETY: By the type invariants it is that of a running callback, of this thread's
+            // alone. The text is `'static`, and read before the module can go. Of the attribute only
+            // the address is used, which C compares with the bounds of the request.
+            unsafe {
+                (*extack)._msg = kernel::str::as_char_ptr_in_const_context(why);
+                (*extack).bad_attr = attr.header();
+                (*extack).policy = ptr::null();
+            }
+        }
+        error
+    }
+
+    /// Has the answer say which attribute the request lacks (`NL_SET_ERR_ATTR_MISS`), and why it
+    /// wants it. Returns `error`.
+    pub fn lacks(&self, ty: u16, why: &'static CStr, error: Error) -> Error {
+        if let Some(extack) = self.extack() {
+            // SAFETY: As in `refuse`.
+            unsafe {
+                (*extack)._msg = kernel::str::as_char_ptr_in_const_context(why);
+                (*extack).miss_type = ty;
+                (*extack).miss_nest = ptr::null();
+            }
+        }
+        error
     }
 }
 
@@ -393,8 +432,10 @@ const NETNSOK: bindings::__BindgenBitfieldUnit<[u8; 1]> = {
 };
 
 /// A generic netlink family.
-#[repr(transparent)]
-pub struct Family(Opaque<bindings::genl_family>);
+pub struct Family {
+    c: Opaque<bindings::genl_family>,
+    group: Option<&'static Group>,
+}
 
 // SAFETY: Registering and unregistering are synchronised by generic netlink.
 unsafe impl Sync for Family {}
@@ -409,6 +450,27 @@ impl Family {
         version: u32,
         ops: &'static [Op],
     ) -> Self {
+        Self::build(module, name, version, ops, None)
+    }
+
+    /// As [`Family::new`], with a group for its events.
+    pub const fn with_events(
+        module: &'static ThisModule,
+        name: &'static CStr,
+        version: u32,
+        ops: &'static [Op],
+        group: &'static Group,
+    ) -> Self {
+        Self::build(module, name, version, ops, Some(group))
+    }
+
+    const fn build(
+        module: &'static ThisModule,
+        name: &'static CStr,
+        version: u32,
+        ops: &'static [Op],
+        group: Option<&'static Group>,
+    ) -> Self {
         assert!(ops.len() <= u8::MAX as usize, "too many operations");
         let mut family = bindings::genl_family {
             version,
@@ -419,6 +481,10 @@ impl Family {
             n_split_ops: ops.len() as u8,
             ..pin_init::zeroed()
         };
+        if let Some(group) = group {
+            family.mcgrps = group.as_ptr();
+            family.n_mcgrps = 1;
+        }
         let name = name.to_bytes_with_nul();
         assert!(name.len() <= family.name.len(), "name too long");
         let mut i = 0;
@@ -426,7 +492,10 @@ impl Family {
             family.name[i] = name[i];
             i += 1;
         }
-        Self(Opaque::new(family))
+        Self {
+            c: Opaque::new(family),
+            group,
+        }
     }
 
     /// Registers the family. Process context.
@@ -437,39 +506,51 @@ impl Family {
         // SAFETY: The C side never writes to these bits.
         let flags = unsafe {
             (
-                bindings::genl_family::netnsok_raw(self.0.get()),
-                bindings::genl_family::parallel_ops_raw(self.0.get()),
+                bindings::genl_family::netnsok_raw(self.c.get()),
+                bindings::genl_family::parallel_ops_raw(self.c.get()),
             )
         };
         if flags != (1, 0) {
             return Err(EINVAL);
         }
         let guest = GenetlinkGuest::new();
+        let claim = self.group.map(Group::claim).transpose()?;
         // SAFETY: A static, as is all that it points to. One that is registered already is
         // refused for its name.
-        to_result(unsafe { bindings::genl_register_family(self.0.get()) })?;
+        to_result(unsafe { bindings::genl_register_family(self.c.get()) })?;
+        if let Some(claim) = &claim {
+            // SAFETY: Registered above with this group as its only one; `Registration` withdraws it
+            // before it is unregistered.
+            unsafe { claim.publish(self.c.get()) };
+        }
         // INVARIANT: Registered above.
         Ok(Registration {
             family: self,
+            claim,
             _guest: guest,
         })
     }
 }
 
 /// Keeps a [`Family`] registered; when dropped, no operation is running or will be started, except
-/// for dumps under way, which hold a reference to the module.
+/// for dumps under way, which hold a reference to the module, and nothing is sent to its group.
+/// Process context.
 ///
 /// # Invariants
 ///
 /// `family` is registered.
 pub struct Registration {
     family: &'static Family,
+    claim: Option<mcast::Claim>,
     _guest: GenetlinkGuest,
 }
 
 impl Drop for Registration {
     fn drop(&mut self) {
+        if let Some(claim) = &self.claim {
+            claim.withdraw();
+        }
         // SAFETY: Registered by the type invariants. Can only fail for a family that is not.
-        unsafe { bindings::genl_unregister_family(self.family.0.get()) };
+        unsafe { bindings::genl_unregister_family(self.family.c.get()) };
     }
 }

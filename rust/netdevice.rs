@@ -49,6 +49,7 @@ use crate::{
     napi,
     netns::Net,
     rcu::{
+        Guard,
         RcuArc,
         RcuObject, //
     },
@@ -263,6 +264,15 @@ impl RegisteredDevice {
     unsafe fn from_raw<'a>(ptr: *mut bindings::net_device) -> &'a Self {
         // SAFETY: By the safety requirements; it is a transparent wrapper.
         unsafe { &*ptr.cast() }
+    }
+
+    /// The network namespace that the device is in, or is just leaving. Any context.
+    #[inline]
+    pub fn net_rcu<'g>(&'g self, _guard: &'g Guard) -> &'g Net {
+        // SAFETY: Valid by the type invariants. A namespace ends no sooner than the devices in it
+        // have been moved out, or destroyed, which comes after this borrow. After a move a grace
+        // period passes (`netif_change_net_namespace()`) before the device's old namespace can go.
+        unsafe { Net::from_raw(bindings::dev_net_rcu(self.as_ptr())) }
     }
 
     /// Reports that there is no carrier. Any context.

@@ -59,6 +59,11 @@ impl<'a> Attr<'a> {
         }
     }
 
+    /// Its address in the message: that of its header, for comparing.
+    pub(super) fn header(&self) -> *const bindings::nlattr {
+        self.data.wrapping_sub(HDRLEN).cast()
+    }
+
     /// Length of the payload in bytes.
     #[inline]
     #[expect(clippy::len_without_is_empty)]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Messages under construction: those of a dump, and the answer to a request.
+//! Messages under construction: those of a dump, the answer to a request, an event.
 //!
 //! What does not fit is reported as [`NoSpace`] and leaves the message as it was; a nest or the
 //! whole message can then be taken back, and the dump goes on in the next buffer.
@@ -26,6 +26,8 @@ const HDRLEN: usize = size_of::<bindings::nlattr>();
 
 /// Room for the attributes of a reply, in bytes.
 const REPLY_SIZE: usize = 4000;
+/// Room for those of an event, in bytes.
+pub(super) const EVENT_SIZE: usize = 512;
 
 /// The buffer is full.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -337,6 +339,13 @@ impl DumpMsg<'_> {
         unsafe { crate::bindings::genl_dump_check_consistent(self.cb, hdr) };
         Ok(())
     }
+
+    /// Says of which generation this part is, as [`begin`](Self::begin) does, for the case that
+    /// there is no message in it: then the end of the dump is marked.
+    pub fn of_generation(&mut self, seq: u32) {
+        // SAFETY: `cb` is valid.
+        unsafe { (*self.cb).seq = seq };
+    }
 }
 
 impl<'a> Deref for DumpMsg<'a> {
@@ -355,7 +364,7 @@ impl DerefMut for DumpMsg<'_> {
     }
 }
 
-/// The answer to a request, owned until it is sent.
+/// The answer to a request, or an event, owned until it is sent.
 ///
 /// # Invariants
 ///
@@ -367,8 +376,17 @@ pub(super) struct Reply {
 impl Reply {
     /// An empty buffer with room for [`REPLY_SIZE`] bytes of attributes, or somewhat more. Sleeps.
     pub(super) fn new() -> Result<Self> {
+        Self::alloc(REPLY_SIZE, bindings::GFP_KERNEL)
+    }
+
+    /// An empty buffer with room for [`EVENT_SIZE`] bytes of attributes, or somewhat more. Any context.
+    pub(super) fn event() -> Result<Self> {
+        Self::alloc(EVENT_SIZE, bindings::GFP_ATOMIC)
+    }
+
+    fn alloc(size: usize, flags: bindings::gfp_t) -> Result<Self> {
         // SAFETY: An FFI call without requirements other than the context.
-        let skb = unsafe { crate::bindings::genlmsg_new(REPLY_SIZE, bindings::GFP_KERNEL) };
+        let skb = unsafe { crate::bindings::genlmsg_new(size, flags) };
         if skb.is_null() {
             return Err(ENOMEM);
         }
@@ -400,6 +418,15 @@ impl Reply {
         let skb = core::mem::ManuallyDrop::new(self).skb;
         // SAFETY: By the safety requirements; the buffer is given up, in any case.
         kernel::error::to_result(unsafe { crate::bindings::genlmsg_reply(skb, info) })
+    }
+
+    /// Gives the buffer away, unless nothing is in it: its message was cancelled.
+    pub(super) fn into_raw(self) -> Option<*mut bindings::sk_buff> {
+        // SAFETY: By the type invariants.
+        if unsafe { (*self.skb).len } == 0 {
+            return None;
+        }
+        Some(core::mem::ManuallyDrop::new(self).skb)
     }
 }
 

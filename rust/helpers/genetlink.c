@@ -36,3 +36,32 @@ int wg_helper_genlmsg_reply(struct sk_buff *skb, const struct genl_info *info)
 {
 	return genlmsg_reply(skb, (struct genl_info *)info);
 }
+
+/*
+ * For the one group of a registered family, under RCU. In a namespace that is torn
+ * down there is no socket any more, or it stays until RCU is released.
+ */
+bool wg_helper_genl_group_has_listeners(const struct genl_family *family, struct net *net)
+{
+	struct sock *sk = READ_ONCE(net->genl_sock);
+
+	return sk && netlink_has_listeners(sk, family->mcgrp_offset);
+}
+
+void wg_helper_genl_group_send(const struct genl_family *family, struct net *net, struct sk_buff *skb)
+{
+	struct sock *sk = READ_ONCE(net->genl_sock);
+
+	if (sk)
+		nlmsg_multicast(sk, skb, 0, family->mcgrp_offset, GFP_ATOMIC);
+	else
+		nlmsg_free(skb);
+}
+
+void wg_helper_genl_group_lost(const struct genl_family *family, struct net *net)
+{
+	struct sock *sk = READ_ONCE(net->genl_sock);
+
+	if (sk)
+		netlink_set_err(sk, 0, family->mcgrp_offset, -ENOBUFS);
+}

@@ -10,6 +10,11 @@ struct net *wg_helper_dev_net(const struct net_device *dev)
 	return dev_net(dev);
 }
 
+struct net *wg_helper_dev_net_rcu(const struct net_device *dev)
+{
+	return dev_net_rcu(dev);
+}
+
 /*
  * The fields that are bitfields or sit in a macro, in one call per device. The
  * bitfields are among others', and offsetof() can't tell the bindings where.

@@ -187,6 +187,18 @@ def poke():
     sh("ip link add poke type misuse", False)
 
 
+def attributes(data):
+    """Those in some bytes: (type, payload)."""
+    while data:
+        length, kind = struct.unpack("=HH", data[:4])
+        yield kind & 0x3fff, data[4:length]
+        data = data[(length + 3) & ~3:]
+
+
+# Sockets that listen until the next ones do.
+EARS = []
+
+
 class Scenes:
     """What the guest does while the module is loaded, by name."""
 
@@ -201,6 +213,29 @@ class Scenes:
 
     def load(self):
         """Nothing: all that is done is done by the module."""
+
+    def events(self):
+        """Somebody listens to events, to the end; a device comes and goes with its namespace."""
+        net = nl.Netlink()
+        # Until the module has gone.
+        EARS[:] = [net]
+        error, bodies = net.call(16, 16, struct.pack("=BBxx", 3, 1) + nl.attr(2, b"misuse\0"))
+        if error:
+            raise RuntimeError("there is no family")
+        groups = dict(attributes(bodies[0][4:])).get(7, b"")
+        for _, group in attributes(groups):
+            number = struct.unpack("=I", dict(attributes(group))[2])[0]
+            # SOL_NETLINK, NETLINK_ADD_MEMBERSHIP
+            net.sockets[16].setsockopt(270, 1, number)
+            if device():
+                in_namespace("mis", traffic)
+            self.gone()
+            # The one in the first of them: of a packet of another namespace.
+            net.sockets[16].settimeout(20)
+            if net.sockets[16].recv(65536)[16] != 4:
+                raise RuntimeError("another event came first")
+            return
+        raise RuntimeError("the family has no group")
 
     def genl(self):
         """Requests of the family "misuse", whole and in pieces, and dumps, one of them left halfway."""

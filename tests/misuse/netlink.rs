@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Misuses of generic netlink: requests' attributes, and what is put into answers.
+//! Misuses of generic netlink: requests' attributes, what is put into answers, and events.
 
 use crate::{
     attempt::Attempt,
@@ -11,35 +11,150 @@ use core::sync::atomic::{
     Ordering::Relaxed, //
 };
 use kernel::prelude::*;
-use wgk::genetlink::{
-    policy,
-    DoOp,
-    DumpMsg,
-    DumpOp,
-    DumpStatus,
-    Family,
-    Info,
-    Op,
-    Permission,
-    Policy,
-    Registration, //
+use wgk::{
+    genetlink::{
+        policy,
+        DoOp,
+        DumpMsg,
+        DumpOp,
+        DumpStatus,
+        Family,
+        Group,
+        Info,
+        NoSpace,
+        Op,
+        Permission,
+        Policy,
+        Registration, //
+    },
+    netns::Net,
+    rcu::read_lock, //
 };
 
-pub(crate) static ATTEMPTS: &[&Attempt] = &[&Attempt {
-    name: "netlink",
-    scene: "genl",
-    load: |_| {
-        let registration = FAMILY.register()?;
-        match FAMILY.register() {
-            Err(e) => report!(refused, "a second time: {:?}", e),
-            Ok(_) => report!(broken, "registered twice"),
-        }
-        REGISTRATION.put(registration);
-        Ok(())
+pub(crate) static ATTEMPTS: &[&Attempt] = &[
+    &Attempt {
+        name: "netlink",
+        scene: "genl",
+        load: |_| {
+            let registration = FAMILY.register()?;
+            match FAMILY.register() {
+                Err(e) => report!(refused, "a second time: {:?}", e),
+                Ok(_) => report!(broken, "registered twice"),
+            }
+            REGISTRATION.put(registration);
+            Ok(())
+        },
+        unload: || drop(REGISTRATION.take()),
+        ..Attempt::NONE
     },
-    unload: || drop(REGISTRATION.take()),
-    ..Attempt::NONE
-}];
+    &Attempt {
+        name: "events",
+        scene: "events",
+        load: |_| {
+            tell(Net::init(), "before there is a family", 0);
+            let registration = FAMILY.register()?;
+            for again in [&FAMILY, &OTHER] {
+                match again.register() {
+                    Err(e) => report!(refused, "a group of two registrations: {:?}", e),
+                    Ok(_) => report!(broken, "registered twice"),
+                }
+            }
+            REGISTRATION.put(registration);
+            Ok(())
+        },
+        registered: |dev, _| {
+            let guard = read_lock();
+            for round in 0..6 {
+                tell(dev.net_rcu(&guard), "of a new device", round);
+            }
+        },
+        xmit: |_, dev, _| {
+            let guard = read_lock();
+            tell(dev.net_rcu(&guard), "while sending", 5);
+            Ok(())
+        },
+        uninit: |rtnl, _, dev| tell(dev.net(rtnl), "of a device that goes", 0),
+        exit: |_, net| tell(net, "in a namespace that ends", 0),
+        unload: || {
+            tell(Net::init(), "at the end", 0);
+            drop(REGISTRATION.take());
+            tell(Net::init(), "of a family that is gone", 0);
+            if EVENTS.has_listeners(Net::init()) {
+                report!(broken, "somebody listens to a family that is gone");
+            }
+            // And what was refused may be done now.
+            match OTHER.register() {
+                Ok(other) => drop(other),
+                Err(e) => report!(broken, "the group is not free: {:?}", e),
+            }
+        },
+        ..Attempt::NONE
+    },
+];
+
+/// Sends an event, in one of several wrong ways.
+fn tell(net: &Net, when: &str, round: u32) {
+    let mut called = false;
+    EVENTS.send(net, 3, |msg| {
+        called = true;
+        match round {
+            1 => {
+                // Until nothing fits, and on.
+                while msg.put(1, &[0x55; 100]).is_ok() {}
+                while msg.put_u8(1, 5).is_ok() {}
+                let more = (
+                    msg.put(1, &[0; 70_000]).is_err(),
+                    msg.nest_start(1).is_err(),
+                );
+                report!(refused, "{}: {:?} after {} bytes", when, more, msg.len());
+                Err(NoSpace)
+            }
+            2 => {
+                msg.cancel();
+                msg.put_u8(1, 1)
+            }
+            3 => {
+                // Sent all the same, without what comes too late.
+                let _ = msg.nest_start(1)?;
+                msg.end();
+                let late = msg.put_u8(1, 1).is_err();
+                msg.cancel();
+                report!(refused, "{}: ended, {}", when, late);
+                Ok(())
+            }
+            4 => {
+                msg.cancel();
+                Ok(())
+            }
+            5 => {
+                // One in the other, and to another namespace.
+                EVENTS.send(Net::init(), 4, |inner| inner.put_u32(1, 2));
+                let nest = msg.nest_start(1)?;
+                EVENTS.send(net, 5, |inner| {
+                    inner.put_str(1, b"inside")?;
+                    Ok(())
+                });
+                msg.put_u64(2, u64::MAX, 3)?;
+                msg.nest_end(nest);
+                Ok(())
+            }
+            _ => msg.put(1, b"event"),
+        }
+    });
+    report!(harmless, "{}, {}: {}", when, round, called);
+}
+
+/// The group of two families.
+static EVENTS: Group = Group::new(c"events");
+
+/// Has the same group.
+static OTHER: Family = Family::with_events(
+    kernel::module::this_module::<LocalModule>(),
+    c"misuse_other",
+    1,
+    &OPS,
+    &EVENTS,
+);
 
 static REGISTRATION: crate::kept::Kept<Registration> = crate::kept::Kept::new();
 
@@ -52,11 +167,12 @@ static POLICY: [Policy; 4] = policy::table(&[
 
 static OPS: [Op; 2] = [Op::act::<Look>(), Op::dump::<Fill>()];
 
-static FAMILY: Family = Family::new(
+static FAMILY: Family = Family::with_events(
     kernel::module::this_module::<LocalModule>(),
     c"misuse",
     1,
     &OPS,
+    &EVENTS,
 );
 
 /// Looks at the attributes in all wrong ways.
@@ -75,7 +191,7 @@ impl DoOp for Look {
         }
         let Some(attr) = attrs.get(1) else {
             report!(refused, "no attribute");
-            return Err(EINVAL);
+            return Err(info.lacks(u16::MAX, c"not there", EINVAL));
         };
         let mut big = [0xff; 300];
         let copied = attr.copy_to(&mut big);
@@ -94,6 +210,10 @@ impl DoOp for Look {
         let array = attr.array::<7>();
         attr.wipe();
         let again = attr.nested().count();
+        // Of one inside, of one that is nothing any more, and to no end: the request is accepted.
+        for at_fault in Iterator::chain(attr.nested(), [attr]) {
+            let _ = info.refuse(at_fault, c"", EIO);
+        }
         report!(
             harmless,
             "{} bytes, {} {:?} {:?} {:?} {}",
