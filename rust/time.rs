@@ -19,6 +19,15 @@ pub struct RealTime {
     pub nsec: i32,
 }
 
+impl RealTime {
+    /// Nanoseconds since 1970; before that, and after 2554, the nearest there is.
+    pub fn since_epoch_ns(self) -> u64 {
+        let sec = u64::try_from(self.sec).unwrap_or(0);
+        let nsec = u64::try_from(self.nsec).unwrap_or(0);
+        sec.saturating_mul(1_000_000_000).saturating_add(nsec)
+    }
+}
+
 /// Nanoseconds since boot, suspend included. Birth dates are of this clock.
 #[inline]
 pub fn boottime_coarse_ns() -> u64 {

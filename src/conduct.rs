@@ -82,6 +82,16 @@ pub enum Failed {
     ForGood,
 }
 
+/// Who began a handshake. The numbers are those of Documentation/netlink/specs/wireguard_rs.yaml.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+pub enum Side {
+    /// We did.
+    Initiator = 1,
+    /// The peer did.
+    Responder = 2,
+}
+
 /// Who carries out the steps for one peer.
 pub trait Party {
     /// Packets that were taken off the list of those that wait.
@@ -132,8 +142,8 @@ pub trait Party {
     fn add_macs(&self, message: &mut [u8]);
     /// Turns the finished handshake into a session; `false` if there is none.
     fn begin_session(&self) -> bool;
-    /// Notes the time of day of a completed handshake.
-    fn note_completed(&self);
+    /// Notes that a handshake is complete: both sides have the keys.
+    fn note_completed(&self, side: Side);
     /// Sends a handshake message. What gets lost is repeated by a timer.
     fn send(&self, message: &[u8]);
     /// Forgets our address on the path to the peer.
@@ -263,7 +273,7 @@ pub fn response_accepted<P: Party>(peer: &P) {
             t.session_derived(now);
             t.handshake_complete();
         });
-        peer.note_completed();
+        peer.note_completed(Side::Initiator);
         // Sends what waits, or an empty message: either confirms the session to the responder at
         // once.
         send_keepalive(peer);
@@ -282,7 +292,7 @@ fn handshake_message_received<P: Party>(peer: &P) {
 /// has the keys, too.
 pub fn session_confirmed<P: Party>(peer: &P) {
     peer.timers(|t, _| t.handshake_complete());
-    peer.note_completed();
+    peer.note_completed(Side::Responder);
     send_staged(peer);
 }
 

@@ -68,8 +68,6 @@ pub(crate) struct Config {
     pub(crate) peers: PeerList<RcuArc<Peer>>,
     /// The right to change the trie of allowed IPs.
     pub(crate) prefixes: allowedips::Writer<Peer>,
-    /// Counts changes by netlink, so that a dump in parts can tell that it is not of one moment.
-    pub(crate) generation: u32,
     /// Has what this host's other interfaces and namespaces send taken whole, in the namespace of the
     /// sockets.
     pub(crate) local_gso: Option<LocalIn>,
@@ -112,6 +110,9 @@ pub(crate) struct Device {
     pub(crate) handshakes: Mutex<Option<HandshakeWorkers>>,
     #[pin]
     pub(crate) config: Mutex<Config>,
+    /// Counts changes by netlink, so that a dump in parts can tell that it is not of one moment.
+    /// Written with the device lock held.
+    pub(crate) generation: Atomic<u32>,
     /// Our key pair, if set. Written with the device lock held.
     #[pin]
     pub(crate) identity: RwSemaphore<Option<StaticIdentity>>,
@@ -146,10 +147,10 @@ impl Device {
                 config <- new_mutex!(Config {
                     peers: PeerList::default(),
                     prefixes,
-                    generation: 1,
                     local_gso: None,
                     identity_generation: 0,
                 }, "Device::config"),
+                generation: Atomic::new(1),
                 identity <- new_rwsem!(None, "Device::identity"),
                 admission <- Admission::new(),
                 allowed_ips,

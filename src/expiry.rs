@@ -11,6 +11,7 @@ use wgk::{
 
 use crate::{
     conduct,
+    events,
     messages::{
         NSEC_PER_SEC,
         REKEY_TIMEOUT_NS, //
@@ -32,8 +33,18 @@ impl TimerCallback for Peer {
     fn fired(this: RcuArc<Self>) {
         while let Some(action) = Peer::next_due(&this) {
             announce(&this, action);
+            note(&this, action);
             conduct::act(&this, action);
         }
+    }
+}
+
+/// Notes a handshake that came to nothing, and tells who listens if that was the last attempt.
+fn note(peer: &Peer, action: Action) {
+    match action {
+        Action::RetransmitHandshake { .. } => peer.handshake_unanswered(),
+        Action::GiveUpHandshake => events::handshake_given_up(peer, peer.handshake_given_up()),
+        _ => {}
     }
 }
 

@@ -42,6 +42,10 @@ use wgk::{
 use crate::{
     device::Device,
     drops,
+    events::{
+        self,
+        Cause, //
+    },
     messages::{
         AUTHTAG_LEN,
         MESSAGE_MINIMUM_LENGTH,
@@ -135,8 +139,9 @@ impl Driver for WireGuard {
         Ok(device)
     }
 
-    fn registered(dev: &RegisteredDevice, _device: &RcuArc<Device>) {
+    fn registered(dev: &RegisteredDevice, device: &RcuArc<Device>) {
         wgk::object_debug!("{}: Interface created\n", dev.name());
+        events::device_added(device);
     }
 
     fn open(rtnl: &Rtnl, device: &RcuArc<Device>, dev: &RegisteredDevice) -> Result {
@@ -176,7 +181,7 @@ impl Driver for WireGuard {
         send::xmit(device, dev, packet)
     }
 
-    fn uninit(_rtnl: &Rtnl, device: &RcuArc<Device>, dev: &NetDevice) {
+    fn uninit(rtnl: &Rtnl, device: &RcuArc<Device>, dev: &NetDevice) {
         device.keep_name(dev.name());
         socket::close(device);
         {
@@ -187,6 +192,12 @@ impl Driver for WireGuard {
         *device.identity.write() = None;
         // Nobody is found, and nothing begun, from here on.
         device.resources.replace(None);
+        // Now that next to nothing can be told of it any more, and before it is out of reach.
+        let cause = match dev.net(rtnl).try_get() {
+            Some(_) => Cause::Interface,
+            None => Cause::Namespace,
+        };
+        events::device_removed(device, cause);
     }
 
     fn destroyed(device: &Device) {
@@ -216,6 +227,7 @@ impl PernetHandler for WireGuard {
             let config = device.config.lock();
             socket::close(device);
             config.each_peer(|p| p.clear_endpoint_source());
+            events::device_changed(device, Cause::Namespace);
         });
     }
 }

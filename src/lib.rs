@@ -10,6 +10,7 @@
 pub mod allowedips;
 pub mod conduct;
 pub mod cookie;
+pub mod failure;
 pub mod finished;
 pub mod inline;
 #[cfg_attr(

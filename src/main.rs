@@ -29,7 +29,9 @@ mod conduct;
 mod cookie;
 mod device;
 mod drops;
+mod events;
 mod expiry;
+mod failure;
 mod finished;
 mod inline;
 mod interface;
@@ -76,11 +78,12 @@ static FAMILY: Family = Family::new(
 );
 
 /// Version 1 of the family `wireguard_rs`.
-static OBSERVE: Family = Family::new(
+static OBSERVE: Family = Family::with_events(
     kernel::module::this_module::<LocalModule>(),
     c"wireguard_rs",
     1,
     &observe::OPS,
+    &events::GROUP,
 );
 
 /// What the module registers. Dropped in this order: first nothing new can be asked for, then the

@@ -181,7 +181,8 @@ impl DumpOp for GetDevice {
         let there = device.dev.get(&read_lock()).is_some();
         let config = there.then(|| device.config.lock());
 
-        msg.begin(Self::CMD, config.as_ref().map_or(0, |c| c.generation))?;
+        let generation = device.generation.load(Relaxed);
+        msg.begin(Self::CMD, config.as_ref().map_or(0, |_| generation))?;
         if state.last_peer.is_none() {
             put_device(&device, msg)?;
         }

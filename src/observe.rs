@@ -37,23 +37,33 @@ use wgk::{
 
 use crate::{
     device::Device,
+    events::{
+        self,
+        A_DEVICE_IFINDEX,
+        A_DEVICE_IFNAME,
+        A_PEER_IFINDEX,
+        A_PEER_IFNAME, //
+    },
     interface::WireGuard,
     netlink, //
+};
+
+mod peer;
+
+use peer::{
+    DumpPeers,
+    GetPeer, //
 };
 
 /// Get one device, or all of the namespace.
 const CMD_DEVICE_GET: u8 = 1;
 /// Change a device.
-const CMD_DEVICE_SET: u8 = 2;
+const CMD_DEVICE_SET: u8 = 11;
 
-/// The interface's index, u32.
-const A_DEVICE_IFINDEX: u32 = 1;
-/// The interface's name, string.
-const A_DEVICE_IFNAME: u32 = 2;
 /// What was dropped: a nest with a number for each reason.
 const A_DEVICE_DROPS: u32 = 3;
 /// Whether packets of UDP's GSO kind that never met GRO are taken whole, u8: 0 or 1.
-const A_DEVICE_LOCAL_GSO: u32 = 4;
+const A_DEVICE_LOCAL_GSO: u32 = 6;
 
 static DEVICE_POLICY: [Policy; A_DEVICE_IFNAME as usize + 1] = policy::table(&[
     (A_DEVICE_IFINDEX, Policy::U32),
@@ -67,22 +77,36 @@ static SET_POLICY: [Policy; A_DEVICE_LOCAL_GSO as usize + 1] = policy::table(&[
 ]);
 
 /// The family's operations, by command.
-pub(crate) static OPS: [Op; 3] = [
+pub(crate) static OPS: [Op; 5] = [
     Op::get::<GetDevice>(),
     Op::dump::<DumpDevices>(),
     Op::act::<SetDevice>(),
+    Op::get::<GetPeer>(),
+    Op::dump::<DumpPeers>(),
 ];
 
-/// Finds the interface that a request names; errors as for the family `wireguard`.
-fn lookup(rtnl: &Rtnl, info: &Info<'_>) -> Result<RcuArc<Device>> {
-    netlink::lookup(rtnl, info, A_DEVICE_IFINDEX, A_DEVICE_IFNAME)
+// One function finds the device for both.
+const _: () = assert!(A_DEVICE_IFINDEX == A_PEER_IFINDEX && A_DEVICE_IFNAME == A_PEER_IFNAME);
+
+/// Finds the interface that a request names; errors as for the family `wireguard`, but that the answer
+/// says which attribute is at fault.
+fn named(rtnl: &Rtnl, info: &Info<'_>) -> Result<RcuArc<Device>> {
+    netlink::lookup(rtnl, info, A_DEVICE_IFINDEX, A_DEVICE_IFNAME).map_err(|error| {
+        let attrs = info.attrs();
+        match (attrs.get(A_DEVICE_IFINDEX), attrs.get(A_DEVICE_IFNAME)) {
+            (Some(_), Some(name)) => info.refuse(name, c"index or name, not both", error),
+            (Some(attr), None) | (None, Some(attr)) => {
+                info.refuse(attr, c"no WireGuard device of this module", error)
+            }
+            (None, None) => info.lacks(A_DEVICE_IFNAME as u16, c"index or name?", error),
+        }
+    })
 }
 
 /// Puts all there is about a device. `ENODEV` if its interface is gone, `EMSGSIZE` without room.
 fn put_device(rtnl: &Rtnl, device: &Device, msg: &mut Message<'_>) -> Result {
     let dev = device.dev.get_rtnl(rtnl).ok_or(ENODEV)?;
-    msg.put_u32(A_DEVICE_IFINDEX, dev.ifindex())?;
-    msg.put_str(A_DEVICE_IFNAME, dev.name().as_bytes())?;
+    events::put_device(device, dev, msg)?;
     let nest = msg.nest_start(A_DEVICE_DROPS)?;
     for (attr, value) in (1..).zip(device.drops.by_reason()) {
         msg.put_uint(attr, value)?;
@@ -103,7 +127,7 @@ impl GetOp for GetDevice {
 
     fn get(info: &Info<'_>, reply: &mut Message<'_>) -> Result {
         let rtnl = Rtnl::lock();
-        let device = lookup(&rtnl, info)?;
+        let device = named(&rtnl, info)?;
         put_device(&rtnl, &device, reply)
     }
 }
@@ -118,7 +142,7 @@ impl DoOp for SetDevice {
 
     fn run(info: &Info<'_>) -> Result {
         let rtnl = Rtnl::lock();
-        let device = lookup(&rtnl, info)?;
+        let device = named(&rtnl, info)?;
         let Some(on) = info.attrs().get(A_DEVICE_LOCAL_GSO).map(|a| a.u8() != 0) else {
             return Ok(());
         };
@@ -130,6 +154,7 @@ impl DoOp for SetDevice {
         let mut config = device.config.lock();
         if on != config.local_gso.is_some() {
             config.local_gso = on.then(|| LocalIn::register(&net)).transpose()?;
+            events::device_changed(&device, Cause::Netlink);
         }
         Ok(())
     }
@@ -150,10 +175,10 @@ impl DumpOp for DumpDevices {
     fn start(info: &Info<'_>) -> Result<Last> {
         let attrs = info.attrs();
         // It means all of them, whatever the request may say.
-        if attrs.get(A_DEVICE_IFINDEX).is_some() || attrs.get(A_DEVICE_IFNAME).is_some() {
-            return Err(EINVAL);
+        match attrs.get(A_DEVICE_IFINDEX).or(attrs.get(A_DEVICE_IFNAME)) {
+            Some(attr) => Err(info.refuse(attr, c"a dump has all devices", EINVAL)),
+            None => Ok(Last(0)),
         }
-        Ok(Last(0))
     }
 
     fn dump(last: &mut Last, msg: &mut DumpMsg<'_>, info: &Info<'_>) -> Result<DumpStatus> {

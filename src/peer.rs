@@ -52,6 +52,7 @@ use wgk::{
     time::{
         boottime_coarse_ns,
         mono_coarse_ns,
+        realtime,
         RealTime, //
     },
     timer::{
@@ -73,6 +74,11 @@ use crate::{
         Device, //
     },
     drops::Reason,
+    failure::{
+        Failure,
+        Failures,
+        Noted, //
+    },
     inline::First,
     keypairs::{
         Keypairs,
@@ -120,6 +126,8 @@ pub(crate) struct Path {
     pub(crate) endpoint: Endpoint,
     /// Valid for `endpoint` only.
     pub(crate) cache: DstCache,
+    /// How often the peer was heard from another place than before.
+    pub(crate) roamed: u32,
 }
 
 /// Timer deadlines and what is read beside them.
@@ -128,6 +136,8 @@ pub(crate) struct TimerState {
     pub(crate) timers: Timers,
     /// Wall clock of the last completed handshake, zero if none; for dumps.
     pub(crate) last_handshake: RealTime,
+    /// What went wrong with handshakes; for dumps.
+    pub(crate) failures: Failures,
 }
 
 /// One peer of a device.
@@ -244,11 +254,13 @@ impl Peer {
                 path <- new_rwlock_bh!(Path {
                     endpoint: Endpoint::None,
                     cache: DstCache::new(),
+                    roamed: 0,
                 }, "Peer::path"),
                 has_endpoint: HotAtomic::new(false),
                 timer_state <- new_spinlock_bh!(TimerState {
                     timers: Timers::new(device.is_up()),
                     last_handshake: RealTime::default(),
+                    failures: Failures::new(),
                 }, "Peer::timer_state"),
                 timer <- new_timer!(),
                 staged <- new_spinlock_bh!(SkbList::new(), "Peer::staged"),
@@ -321,13 +333,27 @@ impl Peer {
         self.has_endpoint.load(Relaxed)
     }
 
-    /// Follows the peer to `endpoint` (roaming, or set by the user).
+    /// Takes an endpoint that the user has set.
+    pub(crate) fn configure_endpoint(&self, endpoint: &Endpoint) {
+        self.move_to(endpoint, false);
+    }
+
+    /// Follows the peer to where it was heard from.
+    #[inline]
     pub(crate) fn set_endpoint(&self, endpoint: &Endpoint) {
+        self.move_to(endpoint, true);
+    }
+
+    fn move_to(&self, endpoint: &Endpoint, heard: bool) {
         // Packets come in bursts from one place: look first, with the shared lock.
         if matches!(endpoint, Endpoint::None) || self.path.read().endpoint.same_path(endpoint) {
             return;
         }
         let mut path = self.path.write();
+        let known = !matches!(path.endpoint, Endpoint::None);
+        if heard && known && !path.endpoint.same_place(endpoint) {
+            path.roamed = path.roamed.saturating_add(1);
+        }
         path.endpoint = *endpoint;
         path.cache.reset();
         self.has_endpoint.store(true, Relaxed);
@@ -489,6 +515,30 @@ impl Peer {
     /// Takes back the timer that would forget the keys: the caller does it now.
     pub(crate) fn cancel_zero_key_timer(&self) {
         self.timer_state.lock().timers.cancel_zero_key_material();
+    }
+
+    /// Notes why a handshake failed. Any context.
+    pub(crate) fn handshake_failed(&self, why: Failure) {
+        let now = realtime().since_epoch_ns();
+        self.timer_state.lock().failures.note(why, now);
+    }
+
+    /// Notes that nothing came of the last initiation in time. Any context.
+    pub(crate) fn handshake_unanswered(&self) {
+        let now = realtime().since_epoch_ns();
+        self.timer_state.lock().failures.unanswered(now);
+    }
+
+    /// Notes that there will be no other initiation for now; says why. Any context.
+    pub(crate) fn handshake_given_up(&self) -> Failure {
+        let now = realtime().since_epoch_ns();
+        self.timer_state.lock().failures.give_up(now)
+    }
+
+    /// How many initiations of a handshake under way were sent, and the last failure.
+    pub(crate) fn handshake_progress(&self) -> (Option<u32>, Option<Noted>) {
+        let state = self.timer_state.lock();
+        (state.timers.initiations(), state.failures.last())
     }
 
     /// Wall clock of the last completed handshake.

@@ -30,6 +30,7 @@ use zerocopy::IntoBytes;
 use crate::{
     device::Device,
     drops::Reason,
+    failure::Failure,
     messages::{
         data_len,
         Macs, //
@@ -100,20 +101,24 @@ pub(crate) fn send_messages(peer: &RcuArc<Peer>, messages: SkbList) -> bool {
     sent && has_data
 }
 
-/// Sends one handshake message to its peer. Failure is like loss: a timer tries again.
+/// Sends one handshake message to its peer. Failure is like loss: a timer tries again; it is counted,
+/// and noted.
 pub(crate) fn send_message(peer: &Peer, message: &[u8], ds: u8) {
+    if let Err(why) = try_send_message(peer, message, ds) {
+        peer.device.drops.add(Reason::TxHandshake, 1);
+        peer.handshake_failed(why);
+    }
+}
+
+fn try_send_message(peer: &Peer, message: &[u8], ds: u8) -> Result<(), Failure> {
     let device = &peer.device;
-    let Ok(skb) = SkBuff::with_payload(message, HEADROOM, GFP_KERNEL) else {
-        device.drops.add(Reason::TxHandshake, 1);
-        return;
-    };
+    let skb = SkBuff::with_payload(message, HEADROOM, GFP_KERNEL).map_err(|_| Failure::NoMemory)?;
     let guard = read_lock();
     let (Some(pair), Some(dev)) = (device.sockets.load(&guard), device.dev.get(&guard)) else {
-        device.drops.add(Reason::TxHandshake, 1);
-        return;
+        return Err(Failure::NoSocket);
     };
     let mark = device.fwmark.load(Relaxed);
-    let stale = {
+    let (sent, stale) = {
         let path = peer.path.read();
         let Xmit {
             result,
@@ -123,12 +128,16 @@ pub(crate) fn send_message(peer: &Peer, message: &[u8], ds: u8) {
         if result.is_ok() {
             peer.count_tx(message.len());
         }
-        if result.is_err() || lost != 0 {
-            device.drops.add(Reason::TxHandshake, 1);
-        }
-        clear_src.then_some(path.endpoint)
+        let sent = match result {
+            Ok(()) if lost == 0 => Ok(()),
+            Ok(()) => Err(Failure::NoMemory),
+            Err(_) if matches!(path.endpoint, Endpoint::None) => Err(Failure::NoEndpoint),
+            Err(_) => Err(Failure::NoRoute),
+        };
+        (sent, clear_src.then_some(path.endpoint))
     };
     forget_source(peer, stale);
+    sent
 }
 
 /// Answers a handshake message that came without a valid cookie while under load with a cookie.

@@ -275,6 +275,13 @@ impl Timers {
         !core::mem::replace(&mut self.sent_lastminute_handshake, true)
     }
 
+    /// Of a handshake of ours that is under way: how many initiations in a row were sent for it; 0 if
+    /// the first one was put off.
+    pub fn initiations(&self) -> Option<u32> {
+        self.pending(RETRANSMIT_HANDSHAKE)
+            .then(|| u32::from(self.attempts) + u32::from(!self.deferred))
+    }
+
     /// When the kernel's timer must be armed for, if it must be armed anew.
     ///
     /// To be called after events, and after [`Timers::expire`] returned `None`. The caller arms
@@ -350,6 +357,26 @@ mod tests {
     /// `n` seconds.
     const fn s(n: u64) -> u64 {
         n * NSEC_PER_SEC
+    }
+
+    #[test]
+    fn initiations_are_counted_while_an_answer_is_due() {
+        let mut t = Timers::new(true);
+        assert!(t.initiations().is_none());
+        t.handshake_begun(false);
+        t.handshake_deferred(0, s(1), || 0);
+        assert!(t.initiations() == Some(0));
+        assert!(t.expire(s(1)) == Some(Action::DeferredHandshake));
+        t.handshake_initiated(s(1), || 0);
+        assert!(t.initiations() == Some(1));
+        assert!(t.expire(s(6)) == Some(Action::RetransmitHandshake { attempt: 2 }));
+        assert!(t.initiations().is_none());
+        t.handshake_deferred(s(6), s(1), || 0);
+        assert!(t.initiations() == Some(1));
+        t.handshake_initiated(s(6), || 0);
+        assert!(t.initiations() == Some(2));
+        t.handshake_complete();
+        assert!(t.initiations().is_none());
     }
 
     #[test]

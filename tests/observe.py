@@ -2,14 +2,16 @@
 # SPDX-License-Identifier: GPL-2.0
 """A client of the generic netlink family `wireguard_rs`, which knows it from its specification.
 
-usage (in the guest): tests/observe.py [INTERFACE [local-gso=0|1]]
+usage (in the guest): tests/observe.py [INTERFACE [local-gso=0|1] | --peers INTERFACE | --join]
 
-Prints a line of JSON for the interface, or for each of the namespace; or changes it.
+Prints a line of JSON for the interface, or for each of the namespace, or for each of an interface's peers;
+or changes the interface; or joins the group of the events and prints their names and contents as they come.
 """
 
 import functools
 import json
 import os
+import socket
 import struct
 import sys
 
@@ -30,6 +32,9 @@ def specification():
         return yaml.safe_load(file)
 
 
+SOL_NETLINK, ADD_MEMBERSHIP, NLM_F_DUMP_INTR = 270, 1, 0x10
+
+
 class Family:
     """The family, by sockets of the namespace this process is in now."""
 
@@ -43,12 +48,23 @@ class Family:
                 number = attribute.get('value', number + 1)
                 table[number] = attribute
             self.sets[attributes['name']] = table
-        self.operations = {o['name']: o['value'] for o in spec['operations']['list']}
+        self.enums = {}
+        for definition in spec['definitions']:
+            number, table = -1, {}
+            for entry in definition['entries']:
+                number = entry.get('value', number + 1)
+                table[number] = entry['name']
+            self.enums[definition['name']] = table
+        self.operations = {o['name']: o for o in spec['operations']['list']}
+        self.events = {o['value']: o for o in spec['operations']['list'] if 'event' in o}
         self.netlink = nl.Netlink()
         error, bodies = self.netlink.call(16, 16, struct.pack('=BBH', 3, 1, 0) + nl.name(2, self.name))
         if error:
             raise OSError(error, f'no family {self.name}')
-        self.number = next(struct.unpack('=H', p)[0] for k, p in walk(bodies[0][4:]) if k == 1)
+        family = dict(walk(bodies[0][4:]))
+        self.number = struct.unpack('=H', family[1])[0]
+        groups = [dict(walk(group)) for _, group in walk(family.get(7, b''))]
+        self.groups = {g[1].rstrip(b'\0').decode(): struct.unpack('=I', g[2])[0] for g in groups}
 
     def __enter__(self):
         return self
@@ -67,16 +83,60 @@ class Family:
                     value = self.decode(payload, attribute['nested-attributes'])
                 case 'string':
                     value = payload.rstrip(b'\0').decode()
+                case 'binary':
+                    value = payload.hex()
+                case 'flag':
+                    value = True
                 case 'u8' | 'u32' | 'uint':
                     value = int.from_bytes(payload, sys.byteorder)
+                    if 'enum' in attribute:
+                        value = self.enums[attribute['enum']][value]
+            if attribute['name'] in found:
+                raise ValueError(f'{attribute["name"]} twice')
             found[attribute['name']] = value
         return found
 
     def call(self, operation, attributes=b'', dump=False):
         """(errno, answers)"""
-        body = struct.pack('=BBH', self.operations[operation], 1, 0) + attributes
+        what = self.operations[operation]
+        body = struct.pack('=BBH', what['value'], 1, 0) + attributes
         error, bodies = self.netlink.call(16, self.number, body, nl.NLM_F_DUMP if dump else nl.NLM_F_ACK)
-        return error, [self.decode(b[4:], 'device') for b in bodies]
+        return error, [self.decode(b[4:], what['attribute-set']) for b in bodies]
+
+    def peers(self, name):
+        """(errno, those of an interface)"""
+        return self.call('peer-get', nl.name(2, name), dump=True)
+
+    def listen(self, room=1 << 23):
+        """A socket that gets the events, with so many bytes of room; `None`: what everybody has."""
+        sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 16)
+        try:
+            if room:
+                # SO_RCVBUFFORCE, which not everybody may.
+                sock.setsockopt(socket.SOL_SOCKET, 33, room)
+            sock.bind((0, 0))
+            sock.setsockopt(SOL_NETLINK, ADD_MEMBERSHIP, self.groups['events'])
+        except OSError:
+            sock.close()
+            raise
+        return sock
+
+    def received(self, sock, timeout=0.0):
+        """Events that are there, or come within that time: (name, contents). ENOBUFS is raised."""
+        found = []
+        sock.settimeout(timeout)
+        while True:
+            try:
+                data = sock.recv(1 << 16)
+            except (BlockingIOError, TimeoutError):
+                return found
+            sock.settimeout(0.0)
+            while data:
+                length, kind = struct.unpack('=IH', data[:6])
+                if kind == self.number:
+                    event = self.events[data[16]]
+                    found.append((event['name'], self.decode(data[20:length], event['attribute-set'])))
+                data = data[(length + 3) & ~3:]
 
     def device(self, name):
         """(errno, the device that is called so)"""
@@ -85,7 +145,7 @@ class Family:
 
     def local_gso(self, name, on):
         """Has packets of UDP's GSO kind taken whole there, or not; errno."""
-        return self.call('device-set', nl.name(2, name) + nl.attr(4, bytes([on])))[0]
+        return self.call('device-set', nl.name(2, name) + nl.attr(6, bytes([on])))[0]
 
     def devices(self):
         """(errno, those of the namespace)"""
@@ -114,14 +174,31 @@ def drops(name):
     return device['drops']
 
 
+def follow(family):
+    """Prints events for ever."""
+    with family.listen() as sock:
+        while True:
+            for name, contents in family.received(sock, 3600):
+                print(name, json.dumps(contents), flush=True)
+
+
 def main():
     """Prints."""
-    name, change = (sys.argv[1:] + [None] * 2)[:2]
     with Family() as family:
-        if change:
-            error, found = family.local_gso(name, int(change.removeprefix('local-gso='))), []
-        else:
-            error, found = family.call('device-get', nl.name(2, name)) if name else family.devices()
+        match sys.argv[1:]:
+            case ['--join']:
+                try:
+                    follow(family)
+                except OSError as e:
+                    error, found = e.errno, []
+            case ['--peers', name]:
+                error, found = family.peers(name)
+            case [name, change]:
+                error, found = family.local_gso(name, int(change.removeprefix('local-gso='))), []
+            case [name]:
+                error, found = family.call('device-get', nl.name(2, name))
+            case _:
+                error, found = family.devices()
     for device in found:
         print(json.dumps(device))
     if error:

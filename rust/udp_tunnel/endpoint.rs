@@ -112,6 +112,14 @@ impl Endpoint {
         }
     }
 
+    /// Whether both are of the same place, whatever our address.
+    pub fn same_place(&self, other: &Self) -> bool {
+        let (mut this, mut other) = (*self, *other);
+        this.clear_src();
+        other.clear_src();
+        this.same_path(&other)
+    }
+
     /// Reads a socket address: 16 bytes of the IPv4 family, or 28 of the IPv6 one.
     pub fn from_sockaddr(bytes: &[u8]) -> Option<Self> {
         let family = u16::from_ne_bytes(*bytes.first_chunk()?);

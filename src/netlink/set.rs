@@ -10,6 +10,7 @@ use kernel::{
 
 use wgk::{
     atomic::Relaxed,
+    cpu,
     crypto::{
         without_traces,
         x25519_clamp,
@@ -17,6 +18,7 @@ use wgk::{
     },
     genetlink::{
         Attr,
+        Attrs,
         DoOp,
         Info,
         Parsed,
@@ -41,6 +43,10 @@ use crate::{
     device::{
         Config,
         Device, //
+    },
+    events::{
+        self,
+        Cause, //
     },
     noise::StaticIdentity,
     peer::{
@@ -75,15 +81,13 @@ impl DoOp for SetDevice {
 }
 
 fn set_device(info: &Info<'_>) -> Result {
-    let attrs = info.attrs();
     let rtnl = Rtnl::lock();
     let device = named(&rtnl, info)?;
     let mut config = device.config.lock();
+    let attrs = info.attrs();
 
-    let flags = attrs.get(wg::WGDEVICE_A_FLAGS).map_or(0, |a| a.u32());
-    let port = attrs.get(wg::WGDEVICE_A_LISTEN_PORT).map(|a| a.u16());
-    let fwmark = attrs.get(wg::WGDEVICE_A_FWMARK).map(|a| a.u32());
-    if port.is_some() || fwmark.is_some() {
+    if attrs.get(wg::WGDEVICE_A_LISTEN_PORT).is_some() || attrs.get(wg::WGDEVICE_A_FWMARK).is_some()
+    {
         // These act in the namespace of the sockets, which need not be the caller's.
         let net = device.creating_net.get().ok_or(EPERM)?;
         if !net.ns_capable_admin() {
@@ -91,22 +95,13 @@ fn set_device(info: &Info<'_>) -> Result {
         }
     }
 
-    config.generation = config.generation.wrapping_add(1);
-
-    if let Some(mark) = fwmark {
-        device.fwmark.store(mark, Relaxed);
-        // Routes were chosen by the old mark.
-        config.each_peer(|p| p.clear_endpoint_source());
+    let generation = device.generation.load(Relaxed).wrapping_add(1);
+    device.generation.store(generation, Relaxed);
+    let result = set_own(&device, &mut config, &attrs);
+    if OWN.iter().any(|attr| attrs.get(*attr).is_some()) {
+        events::device_changed(&device, Cause::Netlink);
     }
-    if let Some(port) = port {
-        set_port(&device, &config, port)?;
-    }
-    if flags & wg::WGDEVICE_F_REPLACE_PEERS != 0 {
-        peer::remove_all(&device, &mut config);
-    }
-    if let Some(key) = secret(attrs.get(wg::WGDEVICE_A_PRIVATE_KEY)) {
-        set_private_key(&device, &mut config, key);
-    }
+    result?;
     if let Some(peers) = attrs.get(wg::WGDEVICE_A_PEERS) {
         for nested in peers.nested() {
             let attrs = nested.parse_nested::<PEER_ATTRS>()?;
@@ -116,6 +111,39 @@ fn set_device(info: &Info<'_>) -> Result {
             }
             result?;
         }
+    }
+    Ok(())
+}
+
+/// The attributes of a device itself that change something.
+const OWN: [u32; 3] = [
+    wg::WGDEVICE_A_PRIVATE_KEY,
+    wg::WGDEVICE_A_LISTEN_PORT,
+    wg::WGDEVICE_A_FWMARK,
+];
+
+/// Changes the device itself, and removes its peers if they are to be replaced.
+fn set_own(device: &RcuArc<Device>, config: &mut Config, attrs: &Attrs<'_>) -> Result {
+    if let Some(mark) = attrs.get(wg::WGDEVICE_A_FWMARK).map(|a| a.u32()) {
+        device.fwmark.store(mark, Relaxed);
+        // Routes were chosen by the old mark.
+        config.each_peer(|p| p.clear_endpoint_source());
+    }
+    if let Some(port) = attrs.get(wg::WGDEVICE_A_LISTEN_PORT).map(|a| a.u16()) {
+        set_port(device, config, port)?;
+    }
+    let flags = attrs.get(wg::WGDEVICE_A_FLAGS).map_or(0, |a| a.u32());
+    if flags & wg::WGDEVICE_F_REPLACE_PEERS != 0 {
+        if events::heard(device) {
+            config.each_peer(|peer| {
+                events::peer_removed(peer);
+                cpu::cond_resched();
+            });
+        }
+        peer::remove_all(device, config);
+    }
+    if let Some(key) = secret(attrs.get(wg::WGDEVICE_A_PRIVATE_KEY)) {
+        set_private_key(device, config, key);
     }
     Ok(())
 }
@@ -156,6 +184,7 @@ fn set_private_key(device: &RcuArc<Device>, config: &mut Config, key: Secret<KEY
         .as_ref()
         .and_then(|identity| device.peer_by_key(identity.public()))
     {
+        events::peer_removed(&peer);
         peer::remove(config, &peer);
     }
     device.set_identity(config, identity, |peer, first| {
@@ -196,8 +225,8 @@ fn set_peer(
         return Err(EPFNOSUPPORT);
     }
 
-    let peer = match device.peer_by_key(&public_key) {
-        Some(peer) => peer,
+    let (peer, added) = match device.peer_by_key(&public_key) {
+        Some(peer) => (peer, false),
         None => {
             if flags & (wg::WGPEER_F_REMOVE_ME | wg::WGPEER_F_UPDATE_ONLY) != 0 {
                 return Ok(());
@@ -213,33 +242,50 @@ fn set_peer(
                 // Passed over in silence, so that one list of peers can be given to all of them.
                 return Ok(());
             }
-            Peer::create(
-                device,
-                config,
-                public_key,
-                preshared_key.clone().unwrap_or_else(Secret::zero),
-            )?
+            let preshared_key = preshared_key.clone().unwrap_or_else(Secret::zero);
+            let peer = Peer::create(device, config, public_key, preshared_key)?;
+            (peer, true)
         }
     };
     if flags & wg::WGPEER_F_REMOVE_ME != 0 {
+        events::peer_removed(&peer);
         peer::remove(config, &peer);
         return Ok(());
     }
+    let result = configure(device, config, &peer, flags, preshared_key, attrs);
+    // Also if it has failed: what was done stays done.
+    if added {
+        events::peer_added(&peer);
+    } else {
+        events::peer_changed(&peer);
+    }
+    result
+}
+
+/// Configures one peer.
+fn configure(
+    device: &RcuArc<Device>,
+    config: &mut Config,
+    peer: &RcuArc<Peer>,
+    flags: u32,
+    preshared_key: Option<Secret<KEY_LEN>>,
+    attrs: &Parsed<'_, PEER_ATTRS>,
+) -> Result {
     if let Some(key) = preshared_key {
         peer.handshake.lock().noise.set_psk(key);
     }
     if let Some(endpoint) = attrs.get(wg::WGPEER_A_ENDPOINT).and_then(endpoint) {
-        peer.set_endpoint(&endpoint);
+        peer.configure_endpoint(&endpoint);
     }
     if flags & wg::WGPEER_F_REPLACE_ALLOWEDIPS != 0 {
         device
             .allowed_ips
-            .remove_by_peer(&mut config.prefixes, &peer);
+            .remove_by_peer(&mut config.prefixes, peer);
     }
     if let Some(prefixes) = attrs.get(wg::WGPEER_A_ALLOWEDIPS) {
         for nested in prefixes.nested() {
             let attrs = nested.parse_nested::<PREFIX_ATTRS>()?;
-            set_prefix(device, config, &peer, &attrs)?;
+            set_prefix(device, config, peer, &attrs)?;
         }
     }
     let up = device.is_up();
@@ -249,11 +295,11 @@ fn set_peer(
     {
         let before = peer.keepalive_s.xchg(interval.into(), Relaxed);
         if before == 0 && interval != 0 && up {
-            send::send_keepalive(RcuArc::as_rcu_ref(&peer));
+            send::send_keepalive(RcuArc::as_rcu_ref(peer));
         }
     }
     if up {
-        send::send_staged(RcuArc::as_rcu_ref(&peer));
+        send::send_staged(RcuArc::as_rcu_ref(peer));
     }
     Ok(())
 }

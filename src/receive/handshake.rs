@@ -23,6 +23,7 @@ use crate::{
     conduct,
     device::Device,
     drops::Reason,
+    failure::Failure,
     messages::{
         claims_proof,
         classify,
@@ -266,7 +267,11 @@ fn consume_response(device: &RcuArc<Device>, message: &Response) -> Option<RcuAr
     let identity = identity.as_ref()?;
     let peer = device.peer_by_index(message.receiver_index.get(), |s| s.keys().is_none())?;
     let context = peer.handshake.lock().noise.response_context()?;
-    let authenticated = context.open(message, identity)?;
+    let Some(authenticated) = context.open(message, identity) else {
+        // Who does not see our messages does not know their index: this is most likely the peer.
+        peer.handshake_failed(Failure::BadAnswer);
+        return None;
+    };
     peer.handshake
         .lock()
         .noise

@@ -18,10 +18,8 @@ use wgk::{
 };
 
 use crate::{
-    conduct::{
-        self,
-        Failed, //
-    },
+    conduct,
+    failure::Failure,
     messages::{
         tai64n,
         Initiation,
@@ -52,34 +50,37 @@ fn ephemeral() -> Secret<32> {
     secret
 }
 
+/// There is no memory, or the device is going, which ends the peer's timers, too.
+const NO_MEMORY: Option<Failure> = Some(Failure::NoMemory);
+
 /// Replaces the pending session of `state` by a new one and returns its index.
-fn new_pending(peer: &RcuArc<Peer>, state: &mut HandshakeState) -> Result<u32, Failed> {
+fn new_pending(peer: &RcuArc<Peer>, state: &mut HandshakeState) -> Result<u32, Option<Failure>> {
     if let Some(old) = state.pending.take() {
         peer.device.remove_index(&old);
     }
-    // There is no memory, or the device is going, which ends the peer's timers, too.
-    let session = Session::new(peer.clone()).map_err(|_| Failed::ForNow)?;
+    let session = Session::new(peer.clone()).map_err(|_| NO_MEMORY)?;
     let index = peer
         .device
         .add_index(session.clone())
-        .map_err(|_| Failed::ForNow)?;
+        .map_err(|_| NO_MEMORY)?;
     state.pending = Some(session);
     Ok(index)
 }
 
-/// Builds an initiation, without its MACs. Process context.
+/// Builds an initiation, without its MACs. Process context. `None` as an error: the peer is being
+/// removed, which is no failure.
 ///
 /// While the kernel has no randomness yet, this fails for now: the worker doesn't wait for it, since
 /// removing the peer would have to wait for the worker.
-pub(super) fn create_initiation(peer: &RcuArc<Peer>) -> Result<Initiation, Failed> {
+pub(super) fn create_initiation(peer: &RcuArc<Peer>) -> Result<Initiation, Option<Failure>> {
     if !random::ready() {
-        return Err(Failed::ForNow);
+        return Err(Some(Failure::NoEntropy));
     }
     let identity = peer.device.identity.read();
-    let identity = identity.as_ref().ok_or(Failed::ForGood)?;
+    let identity = identity.as_ref().ok_or(Some(Failure::NoKey))?;
     let mut state = peer.handshake.lock();
     if peer.is_dead() {
-        return Err(Failed::ForGood);
+        return Err(None);
     }
     let index = new_pending(peer, &mut state)?;
     let now = realtime();
@@ -87,22 +88,23 @@ pub(super) fn create_initiation(peer: &RcuArc<Peer>) -> Result<Initiation, Faile
     state
         .noise
         .create_initiation(identity, index, ephemeral(), tai64n(now.sec, now.nsec))
-        .ok_or(Failed::ForGood)
+        .ok_or(Some(Failure::BadKey))
 }
 
 /// Builds the response to the initiation that was just accepted, without its MACs. Process context.
-pub(super) fn create_response(peer: &RcuArc<Peer>) -> Result<Response, Failed> {
+/// Errors as for [`create_initiation`].
+pub(super) fn create_response(peer: &RcuArc<Peer>) -> Result<Response, Option<Failure>> {
     if !random::ready() {
-        return Err(Failed::ForNow);
+        return Err(Some(Failure::NoEntropy));
     }
     let _identity = peer.device.identity.read();
     let mut state = peer.handshake.lock();
     if peer.is_dead() {
-        return Err(Failed::ForGood);
+        return Err(None);
     }
     let index = new_pending(peer, &mut state)?;
     state
         .noise
         .create_response(index, ephemeral())
-        .ok_or(Failed::ForGood)
+        .ok_or(Some(Failure::BadKey))
 }

@@ -33,8 +33,11 @@ use crate::{
     conduct::{
         Failed,
         Pace,
-        Party, //
+        Party,
+        Side, //
     },
+    events,
+    failure::Failure,
     inline,
     messages::{
         data_len,
@@ -133,6 +136,18 @@ fn call(peer: &impl Hold, enqueue: impl FnOnce(&Resources, RcuArc<Peer>)) {
     }
     if let (Some(resources), Some(peer)) = (peer.device.resources.load(&guard), peer.get()) {
         enqueue(resources, peer);
+    }
+}
+
+/// Notes why there is no handshake message; `None`: the peer is being removed. Whether it may be
+/// possible later.
+fn note_failure(peer: &Peer, why: Option<Failure>) -> Failed {
+    if let Some(why) = why {
+        peer.handshake_failed(why);
+    }
+    match why {
+        Some(Failure::NoMemory | Failure::NoEntropy) => Failed::ForNow,
+        _ => Failed::ForGood,
     }
 }
 
@@ -266,12 +281,24 @@ impl<H: Hold> Party for H {
 
     fn create_initiation(&self) -> Result<Initiation, Failed> {
         let peer = self.get().ok_or(Failed::ForGood)?;
-        without_traces(|| handshake::create_initiation(&peer))
+        match without_traces(|| handshake::create_initiation(&peer)) {
+            Ok(message) => {
+                self.on_timers(|s, _| s.failures.attempt());
+                Ok(message)
+            }
+            Err(why) => {
+                let failed = note_failure(&peer, why);
+                if why.is_some() && failed == Failed::ForGood {
+                    events::handshake_given_up(&peer, peer.handshake_given_up());
+                }
+                Err(failed)
+            }
+        }
     }
 
     fn create_response(&self) -> Result<Response, Failed> {
         let peer = self.get().ok_or(Failed::ForGood)?;
-        without_traces(|| handshake::create_response(&peer))
+        without_traces(|| handshake::create_response(&peer)).map_err(|why| note_failure(&peer, why))
     }
 
     fn add_macs(&self, message: &mut [u8]) {
@@ -284,8 +311,9 @@ impl<H: Hold> Party for H {
         without_traces(|| Peer::begin_session(self))
     }
 
-    fn note_completed(&self) {
+    fn note_completed(&self, side: Side) {
         self.on_timers(|s, _| s.last_handshake = realtime());
+        events::session_established(self, side);
     }
 
     fn send(&self, message: &[u8]) {

@@ -13,7 +13,8 @@ use wireguard_rs_core::{
         self,
         Failed,
         Pace,
-        Party, //
+        Party,
+        Side, //
     },
     messages::{
         Initiation,
@@ -46,7 +47,7 @@ enum Step {
     Clearer,
     Announced { response: bool },
     Session,
-    Completed,
+    Completed(Side),
     Sent(&'static str),
     SourceForgotten,
 }
@@ -271,8 +272,8 @@ impl Party for Peer {
         self.fruitful.get()
     }
 
-    fn note_completed(&self) {
-        self.step(Completed);
+    fn note_completed(&self, side: Side) {
+        self.step(Completed(side));
     }
 
     fn send(&self, message: &[u8]) {
@@ -471,7 +472,10 @@ fn a_response_completes_the_handshake_and_is_confirmed_at_once() {
         peer.timers.borrow_mut().handshake_initiated(NOW, || 0);
         peer.timers.borrow_mut().data_sent(NOW, || 0);
         conduct::response_accepted(&peer);
-        assert_eq!(peer.steps(), [Session, Completed, Submitted(sent)]);
+        assert_eq!(
+            peer.steps(),
+            [Session, Completed(Side::Initiator), Submitted(sent)]
+        );
         assert_eq!(
             peer.future(),
             [
@@ -499,7 +503,7 @@ fn the_first_message_confirms_the_session_of_a_responder() {
     peer.timers.borrow_mut().handshake_initiated(NOW, || 0);
     conduct::session_confirmed(&peer);
     conduct::transport_received(&peer, 0);
-    assert_eq!(peer.steps(), [Completed, Submitted(3)]);
+    assert_eq!(peer.steps(), [Completed(Side::Responder), Submitted(3)]);
     assert_eq!(peer.future(), [], "nothing to retransmit");
 
     let peer = Peer::with_packets(true);

@@ -36,6 +36,7 @@ FILES = {
     "src/keypairs.rs": [],
     "src/replay.rs": ["replay_model"],
     "src/conduct.rs": ["conduct"],
+    "src/failure.rs": [],
     "src/life.rs": [],
     "src/cookie.rs": [],
     "src/ratelimiter.rs": ["ratelimiter_model"],

@@ -286,7 +286,7 @@ impl Party for Actor<'_> {
         true
     }
 
-    fn note_completed(&self) {}
+    fn note_completed(&self, _: conduct::Side) {}
 
     fn send(&self, message: &[u8]) {
         self.transmit(message);
