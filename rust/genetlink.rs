@@ -498,7 +498,8 @@ impl Family {
         }
     }
 
-    /// Registers the family. Process context.
+    /// Registers the family. Process context, without RTNL, which operations may take. `EBUSY` if its
+    /// group has another registration.
     ///
     /// Best the last thing that a module's init does, as requests come at once. (If it fails later,
     /// it waits for the dumps that have begun: they hold a reference to the module.)
@@ -534,7 +535,7 @@ impl Family {
 
 /// Keeps a [`Family`] registered; when dropped, no operation is running or will be started, except
 /// for dumps under way, which hold a reference to the module, and nothing is sent to its group.
-/// Process context.
+/// Process context, without RTNL.
 ///
 /// # Invariants
 ///

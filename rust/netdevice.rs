@@ -269,9 +269,12 @@ impl RegisteredDevice {
     /// The network namespace that the device is in, or is just leaving. Any context.
     #[inline]
     pub fn net_rcu<'g>(&'g self, _guard: &'g Guard) -> &'g Net {
-        // SAFETY: Valid by the type invariants. A namespace ends no sooner than the devices in it
-        // have been moved out, or destroyed, which comes after this borrow. After a move a grace
-        // period passes (`netif_change_net_namespace()`) before the device's old namespace can go.
+        // SAFETY: Valid by the type invariants. The namespace that is read here may be left by the
+        // device meanwhile, or the device unregistered. Who does that does not release RTNL before a
+        // grace period has passed since (`netif_change_net_namespace()`,
+        // `unregister_netdevice_many()`), and the namespace's end takes RTNL to look for devices before
+        // it frees anything: so this section is over by then. Who was called with an unregistered
+        // device, to send through it, was so by a socket that holds the namespace.
         unsafe { Net::from_raw(bindings::dev_net_rcu(self.as_ptr())) }
     }
 
