@@ -39,6 +39,7 @@ use crate::{
     device::Device,
     events::{
         self,
+        Cause,
         A_DEVICE_IFINDEX,
         A_DEVICE_IFNAME,
         A_PEER_IFINDEX,

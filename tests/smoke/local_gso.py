@@ -86,7 +86,7 @@ def switched(lab, outer):
     with end.home, observe.Family() as family:
         report(family.device('wg0')[1]['local-gso'] == 0, 'it is off to begin with')
         answers = [family.call('device-set', observe.nl.name(2, 'wg0') + more)[0] for more in (
-            observe.nl.attr(4, b'\2'), observe.nl.attr(4, b''), observe.nl.attr(3, b''), observe.nl.attr(5, b'\1'), b'')]
+            observe.nl.attr(6, b'\2'), observe.nl.attr(6, b''), observe.nl.attr(3, b''), observe.nl.attr(7, b'\1'), b'')]
         nowhere = family.local_gso('lo', True), family.local_gso('none', True)
     # ERANGE, ERANGE or EINVAL, EINVAL, EINVAL; and nothing to set is no error.
     report(answers[0] == 34 and all(answers[1:4]) and answers[4] == 0 and nowhere == (95, 19), 'wrong wishes are refused', f'{answers}, {nowhere}')
