@@ -79,5 +79,7 @@ static const netdev_features_t WGK_NETIF_F_GSO_SOFTWARE = NETIF_F_GSO_SOFTWARE;
 static const netdev_features_t WGK_NETIF_F_HIGHDMA = NETIF_F_HIGHDMA;
 static const unsigned int WGK_GENL_MCAST_CAP_NET_ADMIN = GENL_MCAST_CAP_NET_ADMIN;
 
+static const unsigned int WGK_SKB_DATAREF_MASK = SKB_DATAREF_MASK;
+
 /* What NET_SKB_PAD is made of. */
 static const unsigned int WGK_L1_CACHE_BYTES = L1_CACHE_BYTES;

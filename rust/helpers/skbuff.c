@@ -74,11 +74,6 @@ bool wg_helper_skb_is_wmem(const struct sk_buff *skb)
 	return is_skb_wmem(skb);
 }
 
-bool wg_helper_skb_is_gso(const struct sk_buff *skb)
-{
-	return skb_is_gso(skb);
-}
-
 struct sk_buff *wg_helper_skb_gso_segment(struct sk_buff *skb)
 {
 	int offset = skb_network_offset(skb);
@@ -87,12 +82,6 @@ struct sk_buff *wg_helper_skb_gso_segment(struct sk_buff *skb)
 	if (unlikely(offset < 0 || offset > skb_headlen(skb)))
 		return ERR_PTR(-EINVAL);
 	return skb_gso_segment(skb, 0);
-}
-
-/* Whether others have @skb, or what is in it. */
-bool wg_helper_skb_is_shared(const struct sk_buff *skb)
-{
-	return skb_shared(skb) || skb_cloned(skb);
 }
 
 /*
@@ -123,16 +112,6 @@ struct sk_buff *wg_helper_skb_udp_segment(struct sk_buff *skb)
 bool wg_helper_pskb_may_pull(struct sk_buff *skb, unsigned int len)
 {
 	return pskb_may_pull(skb, len);
-}
-
-/*
- * Whether the datagram @skb is one packet, and could be cut to @len. What is known
- * of its checksum is of no use any more.
- */
-bool wg_helper_skb_payload_trim(struct sk_buff *skb, unsigned int len)
-{
-	skb->ip_summed = CHECKSUM_NONE;
-	return !skb_is_gso(skb) && !pskb_trim(skb, len);
 }
 
 int wg_helper_pskb_trim(struct sk_buff *skb, unsigned int len)
@@ -234,15 +213,13 @@ int wg_helper_skb_seal_prepare(struct sk_buff *skb, unsigned int headroom,
 
 /*
  * Before opening a packet whose outer headers start @outer bytes before its
- * data: the data is ours alone. Returns as above.
+ * data, and which is scattered or somebody else's as well: the data is ours
+ * alone. Returns as above.
  */
 int wg_helper_skb_open_prepare(struct sk_buff *skb, unsigned int outer)
 {
 	struct sk_buff *trailer;
 	int frags;
-
-	if (likely(!skb_is_nonlinear(skb) && !skb_cloned(skb)))
-		return 0;
 
 	/* With the outer headers counted in, they stay in the linear part. */
 	__skb_push(skb, outer);

@@ -55,7 +55,7 @@ impl Datagrams {
         // SAFETY: By the requirement.
         unsafe {
             raw.set_next(ptr::null_mut());
-            if (*raw.shared_info()).gso_size != 0 {
+            if raw.is_gso() {
                 raw = apart(raw);
             }
         }
@@ -197,7 +197,7 @@ impl Plan {
             if size > MAX_SIZE
                 || (*shared).nr_frags != 0
                 || (*raw.headers()).encapsulation() != 0
-                || bindings::skb_is_shared(raw.as_ptr())
+                || raw.is_shared()
                 // It was charged with all of it.
                 || bindings::skb_is_wmem(raw.as_ptr())
             {
@@ -227,7 +227,7 @@ impl Plan {
                     || len > rest
                     || member.head_len() != len
                     || !(outer..=MAX_HEADROOM).contains(&member.headroom())
-                    || bindings::skb_is_shared(member.as_ptr())
+                    || member.is_shared()
                 {
                     return None;
                 }

@@ -301,7 +301,7 @@ mod tests {
             assert_eq!((*skb).truesize, truesizes);
             let shared = chain.skb.raw().shared_info();
             assert_eq!(((*shared).gso_size, (*shared).gso_segs), (100, 5));
-            assert!(bindings::skb_is_gso(skb));
+            assert!(chain.skb.raw().is_gso());
             assert_eq!(
                 kernel::bindings::skb_copy_bits(skb, 0, bytes.as_mut_ptr().cast(), 460),
                 0

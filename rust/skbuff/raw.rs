@@ -50,6 +50,9 @@ pub(crate) struct Link {
 
 const _: () = assert!(size_of::<Cb>() <= 48 && align_of::<Cb>() <= 8);
 
+/// In `dataref`, the references to all of the buffer.
+const DATA_REFERENCES: u32 = bindings::WGK_SKB_DATAREF_MASK;
+
 /// The `sk_buff` of [`SkBuff`], [`Segment`] and the lists, with its fields.
 ///
 /// Every method requires that the `sk_buff` is valid, and (for those that change it) that nobody
@@ -252,6 +255,78 @@ impl RawSkb {
                 return true;
             }
             n <= self.len() && bindings::pskb_may_pull(self.as_ptr(), n as u32)
+        }
+    }
+
+    /// Cuts the packet to `n` bytes, unless it is shorter. `false` if memory is short.
+    ///
+    /// # Safety
+    ///
+    /// The `sk_buff` must be valid and not be used meanwhile.
+    #[inline]
+    #[must_use]
+    pub(crate) unsafe fn trim(self, n: usize) -> bool {
+        // SAFETY: By the requirement; what is linear ends earlier, in the same buffer.
+        unsafe {
+            if n >= self.len() {
+                return true;
+            }
+            if !self.is_linear() {
+                return bindings::pskb_trim(self.as_ptr(), n as u32) == 0;
+            }
+            (*self.as_ptr()).len = n as u32;
+            (*self.as_ptr()).tail = (self.headroom() + n) as u32;
+        }
+        true
+    }
+
+    /// Whether all of it is in the linear part.
+    ///
+    /// # Safety
+    ///
+    /// The `sk_buff` must be valid.
+    #[inline]
+    pub(crate) unsafe fn is_linear(self) -> bool {
+        // SAFETY: By the requirement.
+        unsafe { (*self.as_ptr()).data_len == 0 }
+    }
+
+    /// Whether it stands for several packets.
+    ///
+    /// # Safety
+    ///
+    /// The `sk_buff` must be valid.
+    #[inline]
+    pub(crate) unsafe fn is_gso(self) -> bool {
+        // SAFETY: By the requirement.
+        unsafe { (*self.shared_info()).gso_size != 0 }
+    }
+
+    /// Whether its buffer is somebody else's as well.
+    ///
+    /// # Safety
+    ///
+    /// The `sk_buff` must be valid.
+    #[inline]
+    pub(crate) unsafe fn is_cloned(self) -> bool {
+        // SAFETY: By the requirement. `READ_ONCE`, as others may give theirs up meanwhile.
+        unsafe {
+            let references = || (&raw const (*self.shared_info()).dataref.counter).read_volatile();
+            (*self.as_ptr()).cloned() != 0 && references() as u32 & DATA_REFERENCES != 1
+        }
+    }
+
+    /// Whether others have it, or what is in it.
+    ///
+    /// # Safety
+    ///
+    /// The `sk_buff` must be valid.
+    #[inline]
+    pub(crate) unsafe fn is_shared(self) -> bool {
+        // SAFETY: By the requirement. `READ_ONCE`, as others may put references meanwhile.
+        unsafe {
+            let users = (&raw const (*self.as_ptr()).users.refs.counter).read_volatile();
+            users != 1 || self.is_cloned()
         }
     }
 

@@ -86,13 +86,15 @@ impl Datagram {
         unsafe {
             match payload_bounds(raw) {
                 Some((offset, len))
-                    if bindings::skb_payload_trim(raw.as_ptr(), (offset + len) as u32)
-                        && raw.pull(offset) => {}
+                    if !raw.is_gso() && raw.trim(offset + len) && raw.pull(offset) =>
+                {
+                    // What is known of its checksum is of no use any more.
+                    (*raw.headers()).set_ip_summed(kernel::bindings::CHECKSUM_NONE as u8);
+                }
                 _ => return Err(self),
             }
         }
-        // INVARIANT: The data is the payload, behind linear headers. It is one packet, or the shim
-        // would have refused it.
+        // INVARIANT: The data is the payload, behind linear headers. It is one packet, as was seen.
         Ok(UdpPacket(SkBuff(self.0)))
     }
 }

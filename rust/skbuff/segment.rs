@@ -212,7 +212,11 @@ impl Segment<'_> {
             let Some(outer) = self.raw.headroom().checked_sub(network) else {
                 return false;
             };
-            let pieces = bindings::skb_open_prepare(skb, outer as u32);
+            let pieces = if self.raw.is_linear() && !self.raw.is_cloned() {
+                0
+            } else {
+                bindings::skb_open_prepare(skb, outer as u32)
+            };
             if pieces < 0 || !self.raw.may_pull(HEADER) {
                 return false;
             }
@@ -224,7 +228,7 @@ impl Segment<'_> {
                 let text = slice::from_raw_parts_mut(text, len - HEADER);
                 aead::open_in_place(text, nonce, key)
             };
-            authentic && bindings::pskb_trim(skb, (len - TAG) as u32) == 0 && self.raw.pull(HEADER)
+            authentic && self.raw.trim(len - TAG) && self.raw.pull(HEADER)
         }
     }
 

@@ -133,7 +133,7 @@ impl<'a> TxPacket<'a> {
         // SAFETY: Valid and ours by the type invariants; the flow dissector may look at its device.
         let gso = unsafe {
             bindings::skb_get_hash(ptr);
-            bindings::skb_is_gso(ptr)
+            self.raw().is_gso()
         };
         if !gso {
             // SAFETY: Ours, on no list, and just this packet.
