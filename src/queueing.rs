@@ -365,14 +365,18 @@ mod tests {
     fn bounded_in_messages_that_wait() -> Result {
         let bench = Bench::new(Some(10))?;
         for order in [&bench.one, &bench.other, &bench.one] {
-            assert!(bench.submit(order, 4)?, "less than ten wait");
+            // Less than ten wait.
+            assert!(bench.submit(order, 4)?);
         }
         for messages in [1, 4] {
-            assert!(!bench.submit(&bench.one, messages)?, "twelve wait");
-            assert!(!bench.submit(&bench.other, messages)?, "whosever they are");
+            // Twelve wait.
+            assert!(!bench.submit(&bench.one, messages)?);
+            // Whosever they are.
+            assert!(!bench.submit(&bench.other, messages)?);
         }
         bench.work();
-        assert!(bench.submit(&bench.one, 4)?, "none waits");
+        // None waits.
+        assert!(bench.submit(&bench.one, 4)?);
         bench.work();
         assert_eq!(Bench::consume(&bench.one)?, 3);
         assert_eq!(Bench::consume(&bench.other)?, 1);
@@ -387,12 +391,16 @@ mod tests {
             assert!(bench.submit(&bench.one, messages)?);
         }
         bench.work();
-        assert!(!bench.submit(&bench.one, 1)?, "ten are under way");
-        assert!(bench.submit(&bench.other, 30)?, "none of these is");
+        // Ten are under way.
+        assert!(!bench.submit(&bench.one, 1)?);
+        // None of these is.
+        assert!(bench.submit(&bench.other, 30)?);
         bench.work();
-        assert!(!bench.submit(&bench.other, 1)?, "thirty are");
+        // Thirty are.
+        assert!(!bench.submit(&bench.other, 1)?);
         assert_eq!(Bench::consume(&bench.one)?, 2);
-        assert!(bench.submit(&bench.one, 1)?, "none is any more");
+        // None is any more.
+        assert!(bench.submit(&bench.one, 1)?);
         bench.work();
         assert_eq!(Bench::consume(&bench.one)?, 1);
         assert_eq!(Bench::consume(&bench.other)?, 1);
