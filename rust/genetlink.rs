@@ -472,6 +472,12 @@ impl Family {
         group: Option<&'static Group>,
     ) -> Self {
         assert!(ops.len() <= u8::MAX as usize, "too many operations");
+        // C would warn, and refuse.
+        let mut i = 1;
+        while i < ops.len() {
+            assert!(ops[i - 1].0.cmd <= ops[i].0.cmd, "not sorted by command");
+            i += 1;
+        }
         let mut family = bindings::genl_family {
             version,
             _bitfield_1: NETNSOK,

@@ -81,9 +81,9 @@ static SET_POLICY: [Policy; A_DEVICE_LOCAL_GSO as usize + 1] = policy::table(&[
 pub(crate) static OPS: [Op; 5] = [
     Op::get::<GetDevice>(),
     Op::dump::<DumpDevices>(),
-    Op::act::<SetDevice>(),
     Op::get::<GetPeer>(),
     Op::dump::<DumpPeers>(),
+    Op::act::<SetDevice>(),
 ];
 
 // One function finds the device for both.
