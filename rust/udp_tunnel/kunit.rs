@@ -30,7 +30,7 @@ mod tests {
     /// A route for a datagram to ourselves.
     fn route4(socket: &UdpSocket<Sink>, net: &WeakNet, cache: &DstCache) -> Result<Route> {
         let mut flow = Flow4::new((LOCAL, socket.port()), (LOCAL, 9), 0, 0);
-        let _bh = ReadLockBh::new();
+        let _bh = Section::new();
         // SAFETY: An IPv4 socket; the namespace it is in never goes, and `net` is that.
         unsafe { flow.route(socket.sk.as_ptr(), net, Some(cache), &mut false) }
     }
@@ -38,14 +38,14 @@ mod tests {
     /// The same over IPv6.
     fn route6(socket: &UdpSocket<Sink>, net: &WeakNet, cache: &DstCache) -> Result<Route> {
         let mut flow = Flow6::new((&LOCAL6, socket.port()), (&LOCAL6, 9), 0, 0);
-        let _bh = ReadLockBh::new();
+        let _bh = Section::new();
         // SAFETY: As above.
         unsafe { flow.route(socket.sk.as_ptr(), net, Some(cache), &mut false) }
     }
 
     /// Whether a route of `net` would be kept.
     fn takes(cache: &DstCache, net: &WeakNet) -> bool {
-        let _bh = ReadLockBh::new();
+        let _bh = Section::new();
         // SAFETY: In a read-side critical section; what is returned is not used.
         unsafe { cache.fill(net) }.is_some()
     }
@@ -75,7 +75,7 @@ mod tests {
     /// `routes` must be complete, and nobody else use it.
     unsafe fn kept(routes: *mut bindings::dst_cache) -> bool {
         let mut saddr = 0;
-        let _bh = ReadLockBh::new();
+        let _bh = Section::new();
         // SAFETY: By the requirement initialised, and with bottom halves disabled. Whatever is
         // there is valid, and comes with a reference.
         let dst = unsafe { bindings::dst_cache_get_ip4(routes, &mut saddr) };
@@ -97,7 +97,7 @@ mod tests {
     }
 
     fn routes(cache: &DstCache, net: &WeakNet) -> Result<*mut bindings::dst_cache> {
-        let _bh = ReadLockBh::new();
+        let _bh = Section::new();
         // SAFETY: In a read-side critical section; the pointer is used by callers who know that the
         // cache is there, and used by nobody else.
         Ok(unsafe { cache.of(net) }.ok_or(EINVAL)?.as_ptr())
