@@ -21,19 +21,12 @@ sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(HERE, '../network'), os.path.join(HERE, '..')]
 
-from lab import SO_RCVBUFFORCE, Lab, command  # noqa: E402
+from lab import FAILED, SO_RCVBUFFORCE, Lab, command, report  # noqa: E402
 
 TRACING = '/sys/kernel/tracing'
 EVENT = 'events/workqueue/workqueue_queue_work'
 # Pings that may find a tick already used, or a peer busy with something else, on a busy machine.
 TRIES = 50
-failed = 0
-
-
-def report(good, name, detail=''):
-    global failed
-    failed += not good
-    print(f'{"ok" if good else "not ok"} - {name}{"" if good else f": {detail}"}', flush=True)
 
 
 class Calls:
@@ -42,6 +35,8 @@ class Calls:
     def __enter__(self):
         self.write(f'{EVENT}/filter', 'workqueue ~ "wg-crypt-*"')
         self.write(f'{EVENT}/enable', '1')
+        # Others leave it off.
+        self.write('tracing_on', '1')
         return self
 
     def __exit__(self, *_):
@@ -81,11 +76,11 @@ def pings(ns, n, count=1, *options):
     return ns.run('ping', '-q', '-c', str(count), '-W', '20', *options, f'192.168.{70 + n}.2').returncode == 0
 
 
-def until(calls, ns, n, wanted, name):
+def until(calls, ns, n, wanted, name, *options):
     """One ping after the other through wg`n`, until one is as wanted."""
     seen = []
     for _ in range(TRIES):
-        done, called = calls.during(lambda: pings(ns, n))
+        done, called = calls.during(lambda: pings(ns, n, 1, *options))
         if not done:
             report(False, name, 'no answer')
             return
@@ -150,6 +145,7 @@ def rows(lab, calls):
     lab.cable(left, right)
     join(left, right, 0, '10.1.0', 51820)
     report(pings(left, 0, 3, '-i', '0.2'), 'a tunnel')
+    until(calls, left, 0, lambda called: called.get('wg0'), 'several at once take workers', '-s', '4000')
     until(calls, left, 0, lambda called: not called, 'a ping and its answer take no worker')
     order(left, right, 0, 'now and then one alone, some in a row, both ways')
 
@@ -178,7 +174,7 @@ def main():
             rows(lab, calls)
     finally:
         lab.close()
-    return failed != 0
+    return bool(FAILED)
 
 
 if __name__ == '__main__':
