@@ -356,6 +356,8 @@ mod tests {
                     let len = member.len();
                     ptr::copy(member.data().sub(1), member.data(), len);
                 }
+                // Whoever takes it apart, the offsets are refused later.
+                assert!(Plan::of(head).is_none());
                 outcome(head, l3, &LENS)?
             };
             assert_eq!(outcome, Outcome::Refused(4));
