@@ -50,9 +50,6 @@ pub(crate) struct Link {
 
 const _: () = assert!(size_of::<Cb>() <= 48 && align_of::<Cb>() <= 8);
 
-/// In `dataref`, the references to all of the buffer.
-const DATA_REFERENCES: u32 = bindings::WGK_SKB_DATAREF_MASK;
-
 /// The `sk_buff` of [`SkBuff`], [`Segment`] and the lists, with its fields.
 ///
 /// Every method requires that the `sk_buff` is valid, and (for those that change it) that nobody
@@ -311,8 +308,12 @@ impl RawSkb {
     pub(crate) unsafe fn is_cloned(self) -> bool {
         // SAFETY: By the requirement. `READ_ONCE`, as others may give theirs up meanwhile.
         unsafe {
-            let references = || (&raw const (*self.shared_info()).dataref.counter).read_volatile();
-            (*self.as_ptr()).cloned() != 0 && references() as u32 & DATA_REFERENCES != 1
+            // Those to all of the buffer.
+            let references = || {
+                let all = (&raw const (*self.shared_info()).dataref.counter).read_volatile();
+                all as u32 & bindings::WGK_SKB_DATAREF_MASK
+            };
+            (*self.as_ptr()).cloned() != 0 && references() != 1
         }
     }
 
