@@ -5,7 +5,8 @@
 //! for they bear a mark by then. What is as large when it comes, from a veth, the loopback device or the
 //! host of a virtual machine, never meets GRO, and the UDP layer takes it apart before such a socket sees
 //! it (`udp_unexpected_gso()` in [`include/linux/udp.h`](srctree/include/linux/udp.h)). Where a
-//! [`LocalIn`] is, it gets the mark as well, in `NF_INET_LOCAL_IN`, behind all others there.
+//! [`LocalIn`] is, it gets the mark as well, in `NF_INET_LOCAL_IN`, behind all hooks but others of the
+//! last priority.
 //!
 //! Every packet for a host of that namespace pays for it, with a call that looks at one field; so it is
 //! for who asks. `nft list hooks` shows it.

@@ -453,8 +453,8 @@ unsafe fn check_net(sk: *mut bindings::sock) -> Result {
 ///
 /// It may not, if the packet comes from a section of [`xmit_list`] (a tunnel in a tunnel): whoever
 /// holds a lock while it sends may rely on that this lock is not wanted there. Nor from another
-/// device's `ndo_start_xmit`, with interrupts off, on a CPU that is isolated, or with `PREEMPT_RT`. Bottom
-/// halves off.
+/// device's `ndo_start_xmit`, from a rule of `tc` (`mirred`), with interrupts off, on a CPU that is
+/// isolated, or with `PREEMPT_RT`. Bottom halves off.
 #[inline]
 pub fn may_send_here() -> bool {
     // SAFETY: Reads what is this CPU's; with bottom halves enabled, what was some CPU's.

@@ -224,7 +224,9 @@ impl PernetHandler for WireGuard {
                 dev.carrier_off();
             }
             drop(guard);
-            let config = device.config.lock();
+            let mut config = device.config.lock();
+            // The namespace takes its hook along.
+            config.local_gso = None;
             socket::close(device);
             config.each_peer(|p| p.clear_endpoint_source());
             events::device_changed(device, Cause::Namespace);

@@ -193,10 +193,24 @@ void wg_helper_udp_send_end(void)
 }
 
 /*
+ * Whether a rule of tc sends what comes here. The queue that has the rule may be
+ * locked, and be what a packet of ours is for. (With PREEMPT_RT not asked.)
+ */
+static bool wg_mirred(void)
+{
+#if IS_ENABLED(CONFIG_NET_ACT_MIRRED) && !defined(CONFIG_PREEMPT_RT)
+	return this_cpu_read(softnet_data.xmit.sched_mirred_nest);
+#else
+	return false;
+#endif
+}
+
+/*
  * Whether a packet that comes out of @xmits devices' ndo_start_xmit may be worked
- * on there and then, with bottom halves off. Not in a section of ours that sends:
- * its caller may hold a lock that is wanted here, too. Not inside of more devices'
- * xmit: stacks are for so much. Not with interrupts off, where bottom halves can't
+ * on there and then, with bottom halves off. Not in a section of ours that sends,
+ * nor under a rule of tc: its caller may hold a lock that is wanted here, too. Not
+ * inside of more devices' xmit, as far as that is counted (a device with a queue is
+ * not): stacks are for so much. Not with interrupts off, where bottom halves can't
  * be switched on again. Not on a CPU that is isolated: our work stays off it, whoever
  * sends. With PREEMPT_RT bottom halves off are no section of a CPU, and a task's
  * priority is not for our work: never.
@@ -205,6 +219,7 @@ bool wg_helper_udp_may_work_here(int xmits)
 {
 	return !IS_ENABLED(CONFIG_PREEMPT_RT) && !irqs_disabled() &&
 	       dev_recursion_level() <= xmits && !this_cpu_read(wg_sending) &&
+	       !wg_mirred() &&
 	       !(wg_cpus_isolated() && wg_this_cpu_isolated());
 }
 

@@ -476,6 +476,11 @@ def churn(lab):
     later = [(n, e) for n, e in small.take() if e['ifname'] == 'c0' and e['generation'] > generation]
     state.take(later)
     report(lost == errno.ENOBUFS and len(later) == 1 and state.state() == dumped(family), 'who lost some is told, and goes on from a dump', f'{lost} {later}')
+    # Which is not to be left out, although it does not grow with that.
+    generation = next(d['generation'] for d in family.devices()[1] if d['ifname'] == 'c0')
+    net.del_link('c0')
+    gone = small.take()
+    report([(n, e['generation'] > generation) for n, e in gone] == [('device-removed', False)], 'the end of a device is of no generation of its own', gone)
     for thing in (small, ears):
         thing.close()
     for link in Churn.links:

@@ -73,7 +73,7 @@ def join(left, right, n, outer, port):
 def pings(ns, n, count=1, *options):
     # An interval, however short, lets the tick pass that the one before was in.
     time.sleep(0.02)
-    return ns.run('ping', '-q', '-c', str(count), '-W', '20', *options, f'192.168.{70 + n}.2').returncode == 0
+    return ' 0% packet loss' in ns.run('ping', '-q', '-c', str(count), '-W', '20', *options, f'192.168.{70 + n}.2').stdout
 
 
 def until(calls, ns, n, wanted, name, *options):
@@ -140,6 +140,20 @@ def order(left, right, n, name):
                f'{len(got)} of {flow.sent}, {sum(a > b for a, b in zip(got, got[1:]))} overtaken')
 
 
+def redirected(left):
+    """With the lock of its queue held, the link has a packet sent that is to leave by the link in the end."""
+    name = "pings that a rule of the link's queue has sent through the tunnel"
+    if left.run('tc', 'qdisc', 'add', 'dev', 'outer', 'root', 'handle', '1:', 'prio').returncode:
+        print(f'skip - {name} (this kernel has no sch_prio)', flush=True)
+        return
+    left.run('tc', 'filter', 'add', 'dev', 'outer', 'parent', '1:', 'protocol', 'ip', 'prio', '1', 'u32', 'match', 'ip', 'dst', '192.168.70.2/32',
+             'action', 'mirred', 'egress', 'redirect', 'dev', 'wg0', must=True)
+    left.ip('route', 'add', '192.168.70.2/32', 'via', '10.1.0.2', 'dev', 'outer', 'src', '192.168.70.1')
+    report(pings(left, 0, 20, '-i', '0.05'), name)
+    left.ip('route', 'del', '192.168.70.2/32')
+    left.run('tc', 'qdisc', 'del', 'dev', 'outer', 'root')
+
+
 def rows(lab, calls):
     left, right = lab.ns('left'), lab.ns('right')
     lab.cable(left, right)
@@ -154,6 +168,8 @@ def rows(lab, calls):
     until(calls, left, 0, lambda called: not called, 'and a ping takes no worker')
     order(left, right, 0, 'with a queue')
     left.run('tc', 'qdisc', 'del', 'dev', 'wg0', 'root')
+
+    redirected(left)
 
     for n in 1, 2:
         join(left, right, n, f'192.168.{69 + n}', 51820 + n)

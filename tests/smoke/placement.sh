@@ -51,6 +51,11 @@ for from in 0 2; do
 	check "no work on the isolated CPU" test "${work[2]}" -eq 0
 	check "work on both others" test "${work[0]}" -gt 0 -a "${work[1]}" -gt 0
 done
+# With pauses, so that each is the first of its tick: elsewhere these take no worker.
+now_and_then() { ip netns exec left taskset -c 2 ping -q -c 40 -i 0.05 -W 10 192.168.77.2; }
+traced now_and_then && lossless && ok "pings from CPU 2 now and then" || not_ok "pings from CPU 2 now and then"
+check "a worker for each" test $((work[0] + work[1])) -ge 40
+check "no work on the isolated CPU" test "${work[2]}" -eq 0
 # New sessions, too.
 rekeyed() {
 	local _
