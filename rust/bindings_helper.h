@@ -10,7 +10,6 @@
 #include <linux/inetdevice.h>
 #include <linux/netdevice.h>
 #include <linux/netfilter.h>
-#include <linux/netfilter_ipv4.h>
 #include <linux/ptr_ring.h>
 #include <linux/random.h>
 #include <linux/rhashtable.h>
@@ -78,7 +77,6 @@ static const netdev_features_t WGK_NETIF_F_GSO = NETIF_F_GSO;
 static const netdev_features_t WGK_NETIF_F_GSO_SOFTWARE = NETIF_F_GSO_SOFTWARE;
 static const netdev_features_t WGK_NETIF_F_HIGHDMA = NETIF_F_HIGHDMA;
 static const unsigned int WGK_GENL_MCAST_CAP_NET_ADMIN = GENL_MCAST_CAP_NET_ADMIN;
-
 static const unsigned int WGK_SKB_DATAREF_MASK = SKB_DATAREF_MASK;
 
 /* What NET_SKB_PAD is made of. */

@@ -11,8 +11,8 @@
 //! let registration = FAMILY.register()?;
 //! ```
 //!
-//! A family may have a [`Group`], to which events are sent. Callbacks run in process context and may sleep. All callbacks of one family exclude each other,
-//! and RTNL may be taken in them.
+//! A family may have a [`Group`], to which events are sent. Callbacks run in process context and may
+//! sleep. All callbacks of one family exclude each other, and RTNL may be taken in them.
 //!
 //! C header: [`include/net/genetlink.h`](srctree/include/net/genetlink.h)
 //!
@@ -431,6 +431,19 @@ const NETNSOK: bindings::__BindgenBitfieldUnit<[u8; 1]> = {
     unsafe { core::mem::transmute(bits) }
 };
 
+/// A name as a field of C's, which has room for it and a NUL.
+const fn c_name<const N: usize>(name: &CStr) -> [c_char; N] {
+    let mut field = [0; N];
+    let name = name.to_bytes_with_nul();
+    assert!(name.len() <= N, "name too long");
+    let mut i = 0;
+    while i < name.len() {
+        field[i] = name[i];
+        i += 1;
+    }
+    field
+}
+
 /// A generic netlink family.
 pub struct Family {
     c: Opaque<bindings::genl_family>,
@@ -491,13 +504,7 @@ impl Family {
             family.mcgrps = group.as_ptr();
             family.n_mcgrps = 1;
         }
-        let name = name.to_bytes_with_nul();
-        assert!(name.len() <= family.name.len(), "name too long");
-        let mut i = 0;
-        while i < name.len() {
-            family.name[i] = name[i];
-            i += 1;
-        }
+        family.name = c_name(name);
         Self {
             c: Opaque::new(family),
             group,

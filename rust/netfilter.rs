@@ -201,8 +201,9 @@ mod hook {
     ) -> c_uint {
         // SAFETY: By the requirement. What is shared with a clone is not written to.
         unsafe {
-            let shared = RawSkb::from(NonNull::new_unchecked(skb)).shared_info();
-            if (*shared).gso_size != 0
+            let raw = RawSkb::from(NonNull::new_unchecked(skb));
+            let shared = raw.shared_info();
+            if raw.is_gso()
                 && (*shared).gso_type & !DODGY == L4
                 && bindings::udp_takes_whole(skb, V6)
             {

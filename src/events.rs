@@ -17,6 +17,7 @@ use wgk::{
         NoSpace, //
     },
     netdevice::RegisteredDevice,
+    netns::Net,
     rcu::read_lock, //
 };
 
@@ -81,7 +82,7 @@ const A_PEER_REASON: u32 = 9;
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u32)]
 pub(crate) enum Cause {
-    /// A request of the family `wireguard`.
+    /// A request, of the family `wireguard` or of this one.
     Netlink = 1,
     /// The interface comes or goes.
     Interface = 2,
@@ -118,39 +119,39 @@ pub(crate) fn put_peer(
     Ok(())
 }
 
+/// Calls `tell` with the interface of a device, and the namespace to be told. One that was never seen,
+/// or is seen no more, is none that anybody could ask for.
+#[inline]
+fn at<R>(device: &Device, tell: impl FnOnce(&RegisteredDevice, &Net) -> R) -> Option<R> {
+    let guard = read_lock();
+    let dev = device.dev.get(&guard)?;
+    Some(tell(dev, dev.net_rcu(&guard)))
+}
+
 /// Tells of a device.
 fn tell_device(device: &Device, cmd: u8, cause: Cause) {
-    let guard = read_lock();
-    // One that was never seen, or is seen no more, is none that anybody could ask for.
-    let Some(dev) = device.dev.get(&guard) else {
-        return;
-    };
-    GROUP.send(dev.net_rcu(&guard), cmd, |msg| {
-        put_device(device, dev, msg)?;
-        msg.put_u32(A_DEVICE_CAUSE, cause as u32)
+    at(device, |dev, net| {
+        GROUP.send(net, cmd, |msg| {
+            put_device(device, dev, msg)?;
+            msg.put_u32(A_DEVICE_CAUSE, cause as u32)
+        })
     });
 }
 
 /// Tells of a peer, with one more attribute.
 #[inline]
 fn tell_peer(peer: &Peer, cmd: u8, attr: u32, value: u32) {
-    let guard = read_lock();
-    let Some(dev) = peer.device.dev.get(&guard) else {
-        return;
-    };
-    GROUP.send(dev.net_rcu(&guard), cmd, |msg| {
-        put_peer(peer, dev, msg)?;
-        msg.put_u32(attr, value)
+    at(&peer.device, |dev, net| {
+        GROUP.send(net, cmd, |msg| {
+            put_peer(peer, dev, msg)?;
+            msg.put_u32(attr, value)
+        })
     });
 }
 
 /// Whether anybody listens. For who would go through many peers to tell of each.
 pub(crate) fn heard(device: &Device) -> bool {
-    let guard = read_lock();
-    device
-        .dev
-        .get(&guard)
-        .is_some_and(|dev| GROUP.has_listeners(dev.net_rcu(&guard)))
+    at(device, |_, net| GROUP.has_listeners(net)).unwrap_or(false)
 }
 
 /// An interface was made. RTNL held.
@@ -158,7 +159,8 @@ pub(crate) fn device_added(device: &Device) {
     tell_device(device, CMD_DEVICE_ADDED, Cause::Interface);
 }
 
-/// The device's key, port or mark was set, or it has lost its sockets for good. Device lock held.
+/// The device's key, port or mark was set, or `local-gso` switched, or it has lost its sockets for good.
+/// Device lock held.
 pub(crate) fn device_changed(device: &Device, cause: Cause) {
     tell_device(device, CMD_DEVICE_CHANGED, cause);
 }

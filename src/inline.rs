@@ -23,7 +23,13 @@ use wgk::atomic::{
 };
 
 /// Bytes of the largest message for which somebody is kept waiting with bottom halves off.
-pub const LARGEST: usize = 2048;
+const LARGEST: usize = 2048;
+
+/// Whether there is one message, and not a large one, of these lengths in bytes.
+#[inline]
+pub fn is_small(mut lens: impl Iterator<Item = usize>) -> bool {
+    lens.next().is_some_and(|len| len <= LARGEST) && lens.next().is_none()
+}
 
 /// The clock's ticks are longer than 2^`SHIFT` nanoseconds (65 µs).
 const SHIFT: u32 = 16;
@@ -67,6 +73,14 @@ mod tests {
     use super::*;
 
     const TICK_NS: u64 = 1_000_000;
+
+    #[test]
+    fn one_and_not_large() {
+        let small = |lens: &[usize]| is_small(lens.iter().copied());
+        assert!(small(&[0]) && small(&[LARGEST]));
+        assert!(!small(&[LARGEST + 1]));
+        assert!(!small(&[]) && !small(&[1, 1]));
+    }
 
     #[test]
     fn once_per_tick() {

@@ -181,8 +181,10 @@ impl DumpOp for GetDevice {
         let there = device.dev.get(&read_lock()).is_some();
         let config = there.then(|| device.config.lock());
 
-        let generation = device.generation.load(Relaxed);
-        msg.begin(Self::CMD, config.as_ref().map_or(0, |_| generation))?;
+        let generation = config
+            .as_ref()
+            .map_or(0, |_| device.generation.load(Relaxed));
+        msg.begin(Self::CMD, generation)?;
         if state.last_peer.is_none() {
             put_device(&device, msg)?;
         }

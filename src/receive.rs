@@ -161,7 +161,7 @@ impl<'g> Arrived<'g> {
     #[inline]
     fn submit(self, device: &Device) {
         let (resources, count) = (self.resources, self.messages.len());
-        let here = count == 1 && self.messages.lens().all(|len| len <= inline::LARGEST);
+        let here = inline::is_small(self.messages.lens());
         let Some(session) = self.session.try_get() else {
             device.drops.add(Reason::RxNoKeys, count);
             return;

@@ -15,10 +15,13 @@
 //!
 //! Safety review: `Documentation/safety.md#genetlinkmcastrs`.
 
-use super::msg::{
-    Message,
-    NoSpace,
-    Reply, //
+use super::{
+    c_name,
+    msg::{
+        Message,
+        NoSpace,
+        Reply, //
+    }, //
 };
 use crate::{
     atomic::{
@@ -56,13 +59,7 @@ impl Group {
     /// Makes a group. For statics.
     pub const fn new(name: &'static CStr) -> Self {
         let mut c: bindings::genl_multicast_group = pin_init::zeroed();
-        let name = name.to_bytes_with_nul();
-        assert!(name.len() <= c.name.len(), "name too long");
-        let mut i = 0;
-        while i < name.len() {
-            c.name[i] = name[i];
-            i += 1;
-        }
+        c.name = c_name(name);
         // CAST: One of two bits.
         c.flags = crate::bindings::WGK_GENL_MCAST_CAP_NET_ADMIN as u8;
         Self {

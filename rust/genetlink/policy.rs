@@ -62,40 +62,46 @@ impl Policy {
         })
     }
 
-    const fn range(how: u32, min: u16, max: u16) -> Self {
+    const fn range(ty: u32, how: u32, min: u16, max: u16) -> Self {
         assert!(
             min <= i16::MAX as u16 && max <= i16::MAX as u16,
-            "length out of range"
+            "bound out of range"
         );
         let mut arg: bindings::nla_policy__bindgen_ty_1 = pin_init::zeroed();
         arg.__bindgen_anon_1 = bindings::nla_policy__bindgen_ty_1__bindgen_ty_1 {
             min: min as i16,
             max: max as i16,
         };
-        Self::validated(bindings::NLA_BINARY, how, arg)
+        Self::validated(ty, how, arg)
     }
 
     /// Bytes, exactly `len` of them (`NLA_POLICY_EXACT_LEN`).
     pub const fn exact_len(len: u16) -> Self {
-        Self::range(bindings::nla_policy_validation_NLA_VALIDATE_RANGE, len, len)
+        Self::range(
+            bindings::NLA_BINARY,
+            bindings::nla_policy_validation_NLA_VALIDATE_RANGE,
+            len,
+            len,
+        )
     }
 
     /// Bytes, at least `len` (`NLA_POLICY_MIN_LEN`).
     pub const fn min_len(len: u16) -> Self {
-        Self::range(bindings::nla_policy_validation_NLA_VALIDATE_MIN, len, 0)
+        Self::range(
+            bindings::NLA_BINARY,
+            bindings::nla_policy_validation_NLA_VALIDATE_MIN,
+            len,
+            0,
+        )
     }
 
     /// One byte, a number up to `max` (`NLA_POLICY_MAX`).
     pub const fn max_u8(max: u8) -> Self {
-        let mut arg: bindings::nla_policy__bindgen_ty_1 = pin_init::zeroed();
-        arg.__bindgen_anon_1 = bindings::nla_policy__bindgen_ty_1__bindgen_ty_1 {
-            min: 0,
-            max: max as i16,
-        };
-        Self::validated(
+        Self::range(
             bindings::NLA_U8,
             bindings::nla_policy_validation_NLA_VALIDATE_MAX,
-            arg,
+            0,
+            max as u16,
         )
     }
 

@@ -167,7 +167,7 @@ unsafe fn plain(packet: RawSkb) -> bool {
     // SAFETY: By the requirement.
     unsafe {
         let shared = packet.shared_info();
-        (*packet.as_ptr()).data_len == 0 && (*shared).nr_frags == 0 && (*shared).tx_flags == 0
+        packet.is_linear() && (*shared).nr_frags == 0 && (*shared).tx_flags == 0
     }
 }
 

@@ -10,7 +10,6 @@ use kernel::{
 
 use wgk::{
     atomic::Relaxed,
-    cpu,
     crypto::{
         without_traces,
         x25519_clamp,
@@ -135,10 +134,7 @@ fn set_own(device: &RcuArc<Device>, config: &mut Config, attrs: &Attrs<'_>) -> R
     let flags = attrs.get(wg::WGDEVICE_A_FLAGS).map_or(0, |a| a.u32());
     if flags & wg::WGDEVICE_F_REPLACE_PEERS != 0 {
         if events::heard(device) {
-            config.each_peer(|peer| {
-                events::peer_removed(peer);
-                cpu::cond_resched();
-            });
+            config.each_peer(|peer| events::peer_removed(peer));
         }
         peer::remove_all(device, config);
     }

@@ -195,9 +195,7 @@ impl<H: Hold> Party for H {
         let (Some(session), Some(first)) = (session, nonces) else {
             return Err(packets);
         };
-        // One message, and not a large one.
-        let here =
-            H::HERE && packets.len() == 1 && packets.lens().all(|len| len <= inline::LARGEST);
+        let here = H::HERE && inline::is_small(packets.lens());
         if let Some(batch) = Batch::new(packets, session.clone(), first) {
             submit(&session, batch, here);
         }

@@ -540,12 +540,10 @@ def lacking():
         lab.close()
 
 
-def main():
-    if without := lacking():
-        print(f'skip - messages that arrive together (this kernel has no {without})')
-        return 0
-    for part in alike, segmented, watched, bad, two, roaming, forwarded, bridged, inside, through:
-        if sys.argv[2:] and part.__name__ not in sys.argv[2:]:
+def run(parts, words):
+    """Those of the parts that words name, or all, each with both versions of IP."""
+    for part in parts:
+        if words and part.__name__ not in words:
             continue
         for version in 4, 6:
             print(f'# IPv{version}: {part.__doc__}', flush=True)
@@ -556,6 +554,13 @@ def main():
                 report(False, part.__name__, repr(e))
             lab.close()
     return bool(FAILED)
+
+
+def main():
+    if without := lacking():
+        print(f'skip - messages that arrive together (this kernel has no {without})')
+        return 0
+    return run((alike, segmented, watched, bad, two, roaming, forwarded, bridged, inside, through), sys.argv[2:])
 
 
 if __name__ == '__main__':

@@ -22,7 +22,7 @@ import aggregates  # noqa: E402
 import observe  # noqa: E402
 import together  # noqa: E402
 from aggregates import LARGE, End, Message, bad_messages, mib  # noqa: E402
-from lab import FAILED, SO_RCVBUFFORCE, UDP_SEGMENT, Lab, report, wait_for  # noqa: E402
+from lab import SO_RCVBUFFORCE, UDP_SEGMENT, report, wait_for  # noqa: E402
 
 NOBODY = 'setpriv', '--reuid', '65534', '--clear-groups'
 # Of one packet.
@@ -206,18 +206,7 @@ def tunnel(lab, outer):
 
 
 def main():
-    for part in switched, elsewhere, messages, watched, others, tunnel:
-        if sys.argv[1:] and part.__name__ not in sys.argv[1:]:
-            continue
-        for version in 4, 6:
-            print(f'# IPv{version}: {part.__doc__}', flush=True)
-            lab = Lab()
-            try:
-                part(lab, version)
-            except Exception as e:
-                report(False, part.__name__, repr(e))
-            lab.close()
-    return bool(FAILED)
+    return aggregates.run((switched, elsewhere, messages, watched, others, tunnel), sys.argv[1:])
 
 
 if __name__ == '__main__':
