@@ -79,7 +79,7 @@ use crate::{
         Failures,
         Noted, //
     },
-    inline::First,
+    inline::Inline,
     keypairs::{
         Keypairs,
         Rotation, //
@@ -168,11 +168,10 @@ pub(crate) struct Peer {
     /// Batches being encrypted, in the order in which they must leave.
     #[pin]
     pub(crate) tx: OrderQueue<Session>,
-    pub(crate) first_tx: First,
     /// Batches being decrypted, in the order in which they arrived.
     #[pin]
     pub(crate) rx: OrderQueue<Session>,
-    pub(crate) first_rx: First,
+    pub(crate) inline: Inline,
     #[pin]
     handshake_work: Work<Peer, WORK_HANDSHAKE>,
     #[pin]
@@ -265,9 +264,8 @@ impl Peer {
                 timer <- new_timer!(),
                 staged <- new_spinlock_bh!(SkbList::new(), "Peer::staged"),
                 tx <- OrderQueue::new(),
-                first_tx: First::new(),
                 rx <- OrderQueue::new(),
-                first_rx: First::new(),
+                inline: Inline::new(),
                 handshake_work <- new_work!("wireguard::handshake"),
                 transmit_work <- new_work!("wireguard::transmit"),
                 clear_work <- new_work!("wireguard::clear"),

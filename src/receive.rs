@@ -41,7 +41,10 @@ use crate::{
     device::Device,
     drops::Reason,
     finished::Finished,
-    inline,
+    inline::{
+        self,
+        Way, //
+    },
     messages::{
         classify,
         DataHeader,
@@ -161,7 +164,7 @@ impl<'g> Arrived<'g> {
     #[inline]
     fn submit(self, device: &Device) {
         let (resources, count) = (self.resources, self.messages.len());
-        let here = inline::is_small(self.messages.lens());
+        let lone = inline::lone(self.messages.lens());
         let Some(session) = self.session.try_get() else {
             device.drops.add(Reason::RxNoKeys, count);
             return;
@@ -171,7 +174,11 @@ impl<'g> Arrived<'g> {
         };
         // The session will do from here on: the batch has the one reference to it of its own.
         let peer = &self.session.peer;
-        let here = here && peer.rx.is_empty() && peer.first_rx.is_first(boottime_coarse_ns());
+        let here = lone.is_some_and(|lone| {
+            let empty = peer.rx.is_empty();
+            peer.inline
+                .suits(lone, Way::In, empty, boottime_coarse_ns())
+        });
         let submitted = if here && may_receive_here() {
             open_here(resources, peer, batch).map_err(SubmitError::Full)
         } else {

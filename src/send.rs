@@ -41,6 +41,10 @@ use crate::{
     device::Device,
     drops::Reason,
     finished::Finished,
+    inline::{
+        Lone,
+        Way, //
+    },
     messages::{
         padding,
         DataHeader,
@@ -150,8 +154,8 @@ pub(crate) fn send_keepalive(peer: RcuRef<'_, Peer>) {
 }
 
 /// Hands a batch to encryption. Dropped if the peer or the device is going away or queues are full.
-/// With `here`, its messages may be sealed and sent before this returns.
-fn submit(session: &RcuArc<Session>, batch: Batch<Session>, here: bool) {
+/// With `here`, what it is, its one message may be sealed and sent before this returns.
+fn submit(session: &RcuArc<Session>, batch: Batch<Session>, here: Option<Lone>) {
     let peer = &session.peer;
     let guard = read_lock();
     let Some(resources) = peer
@@ -165,7 +169,11 @@ fn submit(session: &RcuArc<Session>, batch: Batch<Session>, here: bool) {
         return;
     };
     let len = batch.len();
-    let here = here && peer.tx.is_empty() && peer.first_tx.is_first(boottime_coarse_ns());
+    let here = here.is_some_and(|lone| {
+        let empty = peer.tx.is_empty();
+        peer.inline
+            .suits(lone, Way::Out, empty, boottime_coarse_ns())
+    });
     let submitted = if here && may_send_here() {
         send_here(resources, peer, batch).map_err(SubmitError::Full)
     } else {

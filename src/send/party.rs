@@ -195,7 +195,7 @@ impl<H: Hold> Party for H {
         let (Some(session), Some(first)) = (session, nonces) else {
             return Err(packets);
         };
-        let here = H::HERE && inline::is_small(packets.lens());
+        let here = H::HERE.then(|| inline::lone(packets.lens())).flatten();
         if let Some(batch) = Batch::new(packets, session.clone(), first) {
             submit(&session, batch, here);
         }

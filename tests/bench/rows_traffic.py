@@ -56,9 +56,9 @@ def udp(ns, to, length, *options, seconds):
     return (end['packets'] - end['lost_packets']) / end['seconds'], end['lost_packets'] / end['packets']
 
 
-def rtt(ns, to, count=100):
+def rtt(ns, to, *pace, count=100):
     """The median of the pings, in microseconds."""
-    times = re.findall(r'time=([\d.]+) ms', ns.run('ping', '-c', str(count), '-i', '0.02', '-W', '5', to))
+    times = re.findall(r'time=([\d.]+) ms', ns.run('ping', '-c', str(count), *pace, '-W', '5', to))
     if len(times) < count * 0.9:
         raise lab.Failed(f'{count - len(times)} of {count} pings lost')
     return statistics.median(map(float, times)) * 1000
@@ -84,7 +84,9 @@ def direct(driver, plan, row, nic=False, whole=False):
                 return rate
             row(f'UDP, {length} B', PPS, arrived)
             row(f'UDP, {length} B, of those sent lost', '% lost', lost.pop, 'share')
-    row('ping, median', US, lambda: rtt(left, '192.168.77.2'))
+    row('ping, median', US, lambda: rtt(left, '192.168.77.2', '-i', '0.02'))
+    # The next one as soon as the answer is there: a conversation.
+    row('ping, one after the other, median', US, lambda: rtt(left, '192.168.77.2', '-A'))
 
 
 def nic(driver, plan, row):

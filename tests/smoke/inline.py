@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""The first message of an idle peer is sealed, sent and opened where it comes from, without a worker; not if that
-is in a tunnel of ours already; and whichever way messages take, they keep their order.
+"""The first message of an idle peer, and short ones that go to and fro, are sealed, sent and opened where they come
+from, without a worker; not if that is in a tunnel of ours already; and whichever way messages take, they keep their
+order.
 
 usage (in the guest, two CPUs or more): tests/smoke/inline.py
 
@@ -130,6 +131,16 @@ class Flow(threading.Thread):
         return numbers
 
 
+def conversation(calls, ns):
+    """Each ping as soon as the last is answered, so many of them in one tick of the coarse clock."""
+    count = 500
+    done, called = calls.during(lambda: pings(ns, 0, count, '-A'))
+    # By far fewer than one for each message, of which there are four a ping, at both ends: a tick is few
+    # pings long on a slow machine, and whatever else is sent makes two in a row.
+    report(done and called.get('wg0', 0) < count, 'pings one after the other take hardly any worker',
+           f'{count} pings, {called} workers')
+
+
 def order(left, right, n, name):
     flows = [Flow(left, right, f'192.168.{70 + n}.2', 1), Flow(right, left, f'192.168.{70 + n}.1', 2)]
     for flow in flows:
@@ -161,6 +172,7 @@ def rows(lab, calls):
     report(pings(left, 0, 3, '-i', '0.2'), 'a tunnel')
     until(calls, left, 0, lambda called: called.get('wg0'), 'several at once take workers', '-s', '4000')
     until(calls, left, 0, lambda called: not called, 'a ping and its answer take no worker')
+    conversation(calls, left)
     order(left, right, 0, 'now and then one alone, some in a row, both ways')
 
     report(left.run('tc', 'qdisc', 'add', 'dev', 'wg0', 'root', 'pfifo', 'limit', '100').returncode == 0,
