@@ -12,6 +12,7 @@ help:
 	@echo 'Building'
 	@echo '  module         wireguard_rs.ko for the pinned stock kernel (default)'
 	@echo '                 KDIR=<dir>: for that prepared kernel tree with CONFIG_RUST=y'
+	@echo '                 FLAVOUR=<name>: amd64, cloud-amd64 (default) or rt-amd64; for whatever boots the stock kernel, too'
 	@echo '                 KERNEL_SERIES=<x.y>: for another series of the package index'
 	@echo '                 KERNEL_REFRESH=1: looks for a newer point release'
 	@echo '  clippy         the same build, linted, warnings fatal'

@@ -45,7 +45,7 @@ deb_machine_fill() {
 deb_machine_ensure() {
 	local name
 	DEB_MACHINE_PACKAGES=(bindgen dkms iproute2 kmod openssl rust-src rustc xz-utils zstd
-		"linux-base/$PIN_SUITE-backports" initramfs-tools "linux-image-$KREL" "linux-headers-$KREL" "linux-headers-${PIN_FLAVOUR#+deb*-}")
+		"linux-base/$PIN_SUITE-backports" initramfs-tools "linux-image-$KREL" "linux-headers-$KREL" "linux-headers-$FLAVOUR")
 	name=deb-machine-$(key "$PIN_SUITE" "$KVER" "${DEB_MACHINE_PACKAGES[@]}")
 	cache_make "$name" deb_machine_fill
 	DEB_MACHINE=$CACHE/$name

@@ -10,6 +10,12 @@
 #   src/   the source, of the same version
 #   out/   the prepared output: configuration, Rust metadata, Module.symvers
 #   boot/  vmlinuz and lib/modules/, as the packages ship them
+# The kernel of the pinned flavour has the whole source, from which it is prepared
+# by the kernel's own rules and sanitizer kernels are built. For any other flavour
+# scripts/rust-metadata makes out/ of the headers packages, as it does for DKMS: a
+# fourth of the time, a tenth of the room. There is then besides:
+#   headers/  those packages; the sandbox has them where Debian puts them
+# and src/ is what the tests take from the source.
 
 # apt in the sandbox, with package lists of its own in the cache.
 kernel_apt() {
@@ -29,7 +35,7 @@ kernel_package_version() {
 kernel_find() {
 	local series=$1 names release version v source p
 	names=$(kernel_apt apt-cache pkgnames "linux-headers-$series." |
-		grep -E "^linux-headers-${series//./\\.}\.[0-9]+${PIN_FLAVOUR//+/\\+}\$" | sort -Vr || true)
+		grep -E "^linux-headers-${series//./\\.}\.[0-9]+\+deb$PIN_DEBIAN-$FLAVOUR\$" | sort -Vr || true)
 	[[ -n $names ]] || return 0
 	source=$(kernel_package_version "linux-source-$series")
 	[[ -n $source ]] || return 0
@@ -56,12 +62,12 @@ kernel_resolve() {
 	if [[ -z $found ]]; then
 		other=$(kernel_apt apt-cache pkgnames linux-source- |
 			sed -n 's/^linux-source-\([0-9]\+\.[0-9]\+\)$/\1/p' | sort -Vr | paste -sd' ')
-		[[ -z ${KERNEL_SERIES:-} ]] || die "the index has no kernel of the series $series; it has: ${other:-none}"
+		[[ -z ${KERNEL_SERIES:-} ]] || die "the index has no $FLAVOUR kernel of the series $series; it has: ${other:-none}"
 		for other in $other; do
 			found=$(kernel_find "$other")
 			[[ -z $found ]] || break
 		done
-		[[ -n $found ]] || die "the index has no ${PIN_FLAVOUR#+} kernel with headers, image and source at all; set DEBIAN_MIRROR"
+		[[ -n $found ]] || die "the index has no $FLAVOUR kernel with headers, image and source at all; set DEBIAN_MIRROR"
 		say "the pinned series $series is gone from the index: taking ${found% *} instead"
 	fi
 	printf '%s\n' "$found"
@@ -71,9 +77,7 @@ kernel_resolve() {
 kernel_unpack() {
 	local dir=$1 series p debs=()
 	series=$(cut -d. -f1,2 <<<"$KREL")
-	# The image package names those that hold vmlinuz and the modules.
-	mapfile -t debs < <(kernel_apt apt-cache depends "linux-image-$KREL=$KVER" |
-		sed -n "s/^ *Depends: \(linux-\(binary\|modules\)-.*\)/\1/p")
+	mapfile -t debs < <(kernel_image_parts)
 	mkdir -p "$dir/deb" "$dir/src" "$dir/out" "$dir/boot" "$dir/headers"
 	(
 		cd "$dir/deb"
@@ -92,7 +96,19 @@ kernel_unpack() {
 		esac
 	done
 	rm -rf "$dir/deb"
-	# Old and new layouts of the image packages, made one.
+	kernel_boot_layout "$dir"
+}
+
+# kernel_image_parts [WHAT]: the packages beside the image's that hold vmlinuz and
+# the modules; the image package names them.
+kernel_image_parts() {
+	kernel_apt apt-cache depends "linux-image-$KREL=$KVER" |
+		sed -nE "s/^ *Depends: (linux-(${1:-binary|modules})-.*)/\1/p"
+}
+
+# kernel_boot_layout DIR: old and new layouts of the image packages, made one.
+kernel_boot_layout() {
+	local dir=$1 p
 	p=$(find "$dir/boot" -name 'vmlinuz*' -type f | head -n 1)
 	[[ -n $p ]] || { echo "the image packages of $KREL hold no vmlinuz"; return 1; }
 	mv "$p" "$dir/boot/vmlinuz"
@@ -124,6 +140,72 @@ kernel_prepare() {
 	chmod -R go+rX "$dir"
 }
 
+# kernel_source_pack DIR: of linux-source, what rust-metadata unpacks as a tarball
+# under the package's own name, and what tests run or read in src/.
+kernel_source_pack() {
+	local dir=$1 top
+	top=linux-source-$(cut -d. -f1,2 <<<"$KVER")
+	mkdir -p "$dir/deb" "$dir/src"
+	(cd "$dir/deb" && kernel_apt apt-get download "$top=$KVER")
+	in_sandbox dpkg -x "$dir"/deb/*.deb "$dir/deb/package"
+	in_sandbox tar -C "$dir/deb" -I 'xz -T0' -xf "$dir/deb/package/usr/src/$top.tar.xz" --wildcards \
+		"$top/rust" "$top/scripts" "$top/drivers/base/base.h" "$top/drivers/android/binder/*.h" \
+		"$top/tools/testing/selftests/wireguard" "$top/tools/net/ynl" "$top/Documentation/netlink" "$top/.rustfmt.toml"
+	in_sandbox tar -C "$dir/deb" -I 'xz -T0 -1' -cf "$dir/$top.tar.xz" "$top"/{rust,scripts,drivers}
+	mv "$dir/deb/$top"/{tools,Documentation,.rustfmt.toml} "$dir/src/"
+	rm -rf "$dir/deb"
+}
+
+# kernel_source_ensure: one for all flavours of $KVER. Sets KERNEL_SOURCE.
+kernel_source_ensure() {
+	local name
+	name=source-$KVER-$(key "$(declare -f kernel_source_pack)")
+	source_fill() { kernel_logged source "fetching the source of kernel $KVER" kernel_source_pack "$1"; }
+	cache_make "$name" source_fill
+	KERNEL_SOURCE=$CACHE/$name
+}
+
+# kernel_unpack_parts DIR: image and headers of $KREL into DIR, without the source.
+kernel_unpack_parts() {
+	local dir=$1 p headers image
+	mapfile -t headers < <(kernel_apt apt-cache depends "linux-headers-$KREL=$KVER" |
+		sed -nE 's/^ *Depends: (linux-(headers|kbuild)-.*)/\1/p')
+	mapfile -t image < <(kernel_image_parts 'binary|modules|base')
+	mkdir -p "$dir"/{deb,headers,boot}
+	(
+		cd "$dir/deb"
+		kernel_apt apt-get download "linux-headers-$KREL=$KVER" "linux-image-$KREL=$KVER" \
+			"${headers[@]/%/=$KVER}" "${image[@]/%/=$KVER}"
+	)
+	for p in "$dir"/deb/*.deb; do
+		case ${p##*/} in
+		linux-headers-*|linux-kbuild-*) in_sandbox dpkg -x "$p" "$dir/headers" ;;
+		*) in_sandbox dpkg -x "$p" "$dir/boot" ;;
+		esac
+	done
+	rm -rf "$dir/deb"
+	kernel_boot_layout "$dir"
+}
+
+# kernel_metadata DIR SOURCE: DIR/out by scripts/rust-metadata, which finds in DIR
+# what it would find on a machine where these packages are installed.
+kernel_metadata() {
+	local dir=$1 p
+	cp -r "$2/src" "$dir/src"
+	mkdir -p "$dir/packages/dpkg" "$dir/packages/modules/$KREL"
+	cp "$2"/linux-source-*.tar.xz "$dir/packages/"
+	ln -s "/usr/src/linux-headers-$KREL" "$dir/packages/modules/$KREL/build"
+	for p in "linux-headers-$KREL" "linux-source-$(cut -d. -f1,2 <<<"$KREL")"; do
+		printf '%s\n' "Package: $p" 'Status: install ok unpacked' "Version: $KVER" 'Architecture: all' \
+			'Maintainer: Debian' 'Description: as unpacked' ''
+	done >"$dir/packages/dpkg/status"
+	local -x KERNEL_DIR=$dir KERNEL_WRITABLE=1
+	in_sandbox env DPKG_ADMINDIR=/kernel/packages/dpkg SRCDIR=/kernel/packages MODDIR=/kernel/packages/modules \
+		"$TOP/scripts/rust-metadata" "$KREL" /kernel/out
+	rm -rf "$dir/packages"
+	chmod -R go+rX "$dir"
+}
+
 # kernel_cc CONFIG: the compiler a kernel was configured for.
 kernel_cc() {
 	local cc
@@ -136,10 +218,24 @@ kernel_cc() {
 	esac
 }
 
-kernel_fill() {
-	logged "$CACHE/log/kernel-unpack.log" "fetching kernel $KREL ($KVER): image, headers, source" bounded 1500 \
+# kernel_logged LOG WHAT FUNCTION...: a step that depends on the network.
+kernel_logged() {
+	local log=$CACHE/log/kernel-$1.log what=$2
+	shift 2
+	logged "$log" "$what" bounded 1500 \
 		bash -c '. "$1/scripts/lib.sh"; . "$1/scripts/lib-sandbox.sh"; . "$1/scripts/lib-kernel.sh"
-			set -euo pipefail; KREL=$2 KVER=$3; kernel_unpack "$4"' _ "$TOP" "$KREL" "$KVER" "$1"
+			set -euo pipefail; KREL=$2 KVER=$3; shift 3; "$@"' _ "$TOP" "$KREL" "$KVER" "$@"
+}
+
+kernel_fill() {
+	if [[ $FLAVOUR != "$PIN_FLAVOUR" ]]; then
+		kernel_source_ensure
+		kernel_logged unpack "fetching kernel $KREL ($KVER): image, headers" kernel_unpack_parts "$1"
+		logged "$CACHE/log/kernel-prepare.log" "compiling the Rust crates of kernel $KREL (about 1 minute)" \
+			kernel_metadata "$1" "$KERNEL_SOURCE"
+		return
+	fi
+	kernel_logged unpack "fetching kernel $KREL ($KVER): image, headers, source" kernel_unpack "$1"
 	logged "$CACHE/log/kernel-prepare.log" "preparing kernel $KREL for Rust modules (about 2 minutes)" \
 		kernel_prepare "$1"
 }
@@ -147,7 +243,9 @@ kernel_fill() {
 # kernel_name "RELEASE VERSION": sets KREL, KVER and the name of the entry.
 kernel_name() {
 	read -r KREL KVER <<<"$1"
-	KERNEL_NAME=kernel-$KREL-$(key "$KVER" "$SANDBOX_NAME" "$PIN_KERNEL_VERSION")
+	local made_of=("$KVER" "$SANDBOX_NAME" "$PIN_KERNEL_VERSION")
+	[[ $FLAVOUR == "$PIN_FLAVOUR" ]] || made_of+=("$(sha256sum <"$TOP/scripts/rust-metadata")")
+	KERNEL_NAME=kernel-$KREL-$(key "${made_of[@]}")
 }
 
 # kernel_ensure: needs sandbox_ensure first. KERNEL_REFRESH=1 asks the index
@@ -156,6 +254,7 @@ kernel_ensure() {
 	local series=${KERNEL_SERIES:-$PIN_KERNEL_SERIES} state found=
 	[[ $series =~ ^[0-9]+\.[0-9]+$ ]] || die "KERNEL_SERIES must look like $PIN_KERNEL_SERIES, not '$series'"
 	state=$CACHE/series-$series
+	[[ $FLAVOUR == "$PIN_FLAVOUR" ]] || state+=-$FLAVOUR
 	[[ ! -e $state || ${KERNEL_REFRESH:-0} == 1 ]] || found=$(<"$state")
 	kernel_name "$found"
 	# What is cached is used without asking; what is not may be gone by now.

@@ -5,6 +5,15 @@
 # packages, read-only afterwards, entered in a mount namespace of its own.
 # Sourced after lib.sh.
 
+# flavour_choose: which kernel is meant, by FLAVOUR= of the environment.
+flavour_choose() {
+	FLAVOUR=${FLAVOUR:-$PIN_FLAVOUR}
+	[[ " ${PIN_FLAVOURS[*]} " == *" $FLAVOUR "* ]] ||
+		die "there is no kernel flavour '$FLAVOUR' with Rust: FLAVOUR= is one of ${PIN_FLAVOURS[*]}" 2
+	export FLAVOUR
+}
+flavour_choose
+
 SANDBOX_NAME=sandbox-$(key "$PIN_SUITE" "$PIN_SANDBOX_VERSION" "${PIN_SANDBOX_PACKAGES[@]}")
 SANDBOX=$CACHE/$SANDBOX_NAME
 CARGO_TARGET=$CACHE/cargo-target

@@ -11,7 +11,11 @@ PIN_KERNEL_SERIES=7.3
 # backports of the same suite, whose own rustc built it.
 PIN_SUITE=trixie
 PIN_DEBIAN=13
-PIN_FLAVOUR="+deb${PIN_DEBIAN}-cloud-amd64"
+
+# Flavours of that kernel which are built with Rust, and the one that is meant
+# when FLAVOUR= names none.
+PIN_FLAVOURS=(amd64 cloud-amd64 rt-amd64)
+PIN_FLAVOUR=cloud-amd64
 
 # What the sandbox holds: everything that builds, checks and boots.
 PIN_SANDBOX_PACKAGES=(
