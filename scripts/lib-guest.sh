@@ -7,7 +7,6 @@
 # The guest sees one overlay of read-only images: the payload of the run, the
 # kernel's modules, the root file system; on top a tmpfs takes what is written.
 
-GUEST_NAME=guest-$(key "$PIN_SUITE" "$PIN_GUEST_VERSION" "${PIN_GUEST_PACKAGES[@]}")
 # Modules the initramfs needs to get at the images, where they are no built-ins.
 GUEST_BOOT_MODULES=(virtio_pci virtio_blk virtio_console erofs overlay)
 
@@ -17,7 +16,14 @@ guest_fill() {
 
 guest_rootfs() {
 	local dir=$1/root
-	debootstrap_into "$dir" "${PIN_GUEST_PACKAGES[@]}"
+	local -x DEBOOTSTRAP_ARCH=$DEB_ARCH
+	if [[ $DEB_ARCH == amd64 ]]; then
+		debootstrap_into "$dir" "${PIN_GUEST_PACKAGES[@]}"
+	else
+		debootstrap_into "$dir" busybox-static "${PIN_GUEST_PACKAGES[@]}"
+		guest_configure "$dir"
+		cp "$dir/bin/busybox" "$1/busybox"
+	fi
 	rm -rf "$dir"/var/cache/apt/* "$dir"/var/lib/apt/lists/* "$dir"/usr/share/locale/* "$dir"/usr/share/zoneinfo/*
 	# netns.sh calls it by its old name.
 	[[ -e $dir/usr/bin/ping6 ]] || ln -s ping "$dir/usr/bin/ping6"
@@ -29,7 +35,23 @@ guest_rootfs() {
 	rm -rf "$dir"
 }
 
+# guest_configure DIR: of what the packages' scripts would have done, had they run,
+# what tests need.
+guest_configure() {
+	local dir=$1 t
+	cp "$dir/usr/share/base-passwd/passwd.master" "$dir/etc/passwd"
+	cp "$dir/usr/share/base-passwd/group.master" "$dir/etc/group"
+	# tcpdump takes this user's identity.
+	echo 'tcpdump:x:999:999::/nonexistent:/usr/sbin/nologin' >>"$dir/etc/passwd"
+	echo 'tcpdump:x:999:' >>"$dir/etc/group"
+	ln -s mawk "$dir/usr/bin/awk"
+	ln -s ncat "$dir/usr/bin/nc"
+	for t in ip{,6}tables{,-save,-restore}; do ln -s xtables-nft-multi "$dir/usr/sbin/$t"; done
+}
+
 guest_ensure() {
+	GUEST_NAME=guest-$(key "$PIN_SUITE" "$PIN_GUEST_VERSION" "${PIN_GUEST_PACKAGES[@]}")
+	[[ $DEB_ARCH == amd64 ]] || GUEST_NAME=guest-$DEB_ARCH-$(key "$GUEST_NAME" "$(declare -f guest_rootfs guest_configure)")
 	cache_make "$GUEST_NAME" guest_fill
 	GUEST=$CACHE/$GUEST_NAME
 }
@@ -39,7 +61,9 @@ guest_ensure() {
 boot_image() {
 	local dir=$1 base=$2 release=$3 m path n=0
 	mkdir -p "$dir/init"/{bin,mods,proc,sys,dev} "$dir/mods/usr/lib"
-	cp "$SANDBOX/root/bin/busybox" "$dir/init/bin/busybox"
+	# For another architecture's, the guest's packages had it.
+	if [[ $DEB_ARCH == amd64 ]]; then m=$SANDBOX/root/bin/busybox; else m=$GUEST/busybox; fi
+	cp "$m" "$dir/init/bin/busybox"
 	ln -s busybox "$dir/init/bin/sh"
 	install -m 755 "$TOP/tests/vm/init" "$dir/init/init"
 	for m in "${GUEST_BOOT_MODULES[@]}"; do
@@ -112,7 +136,7 @@ accelerator() {
 	'') ;;
 	*) die "VM_ACCEL must be kvm or tcg, not '$VM_ACCEL'" ;;
 	esac
-	[[ -c /dev/kvm && -w /dev/kvm ]] || { echo tcg; return; }
+	[[ $DEB_ARCH == amd64 && -c /dev/kvm && -w /dev/kvm ]] || { echo tcg; return; }
 	state=$CACHE/kvm-$(key "$(uname -nr)" "$(grep -m1 'model name' /proc/cpuinfo)")
 	if [[ ! -e $state ]]; then
 		say "/dev/kvm is there: trying it with a short boot (at most 15 s)"

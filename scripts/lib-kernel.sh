@@ -17,12 +17,19 @@
 #   headers/  those packages; the sandbox has them where Debian puts them
 # and src/ is what the tests take from the source.
 
-# apt in the sandbox, with package lists of its own in the cache.
+# apt in the sandbox, with package lists of its own in the cache, as on a machine
+# of the kernel's architecture, which can take tools of the sandbox's too.
 kernel_apt() {
-	local cmd=$1
+	local cmd=$1 of=
+	local more=()
 	shift
-	in_sandbox "$cmd" -q -o Dir::State::lists="$CACHE/apt/lists" \
-		-o Dir::Cache="$CACHE/apt/cache" -o APT::Sandbox::User=root "$@"
+	if [[ $DEB_ARCH != amd64 ]]; then
+		of=-$DEB_ARCH
+		more=(-o APT::Architecture="$DEB_ARCH" -o APT::Architectures::="$DEB_ARCH" -o APT::Architectures::=amd64)
+	fi
+	mkdir -p "$CACHE/apt/lists$of/partial" "$CACHE/apt/cache$of/archives/partial"
+	in_sandbox "$cmd" -q -o Dir::State::lists="$CACHE/apt/lists$of" \
+		-o Dir::Cache="$CACHE/apt/cache$of" -o APT::Sandbox::User=root "${more[@]}" "$@"
 }
 
 # The version of a package; empty if there is none.
@@ -54,10 +61,7 @@ kernel_find() {
 # kernel_resolve SERIES: asks the index, says what it took.
 kernel_resolve() {
 	local series=$1 found other
-	mkdir -p "$CACHE/apt/lists/partial" "$CACHE/apt/cache/archives/partial"
-	logged "$CACHE/log/index.log" "reading the package index" bounded 300 "$TOP/scripts/sandbox" -- \
-		apt-get -q -o Dir::State::lists="$CACHE/apt/lists" -o Dir::Cache="$CACHE/apt/cache" \
-		-o APT::Sandbox::User=root update
+	kernel_logged index "reading the package index" kernel_apt apt-get update
 	found=$(kernel_find "$series")
 	if [[ -z $found ]]; then
 		other=$(kernel_apt apt-cache pkgnames linux-source- |
@@ -168,8 +172,9 @@ kernel_source_ensure() {
 # kernel_unpack_parts DIR: image and headers of $KREL into DIR, without the source.
 kernel_unpack_parts() {
 	local dir=$1 p headers image
+	# kbuild's are programs, which run here.
 	mapfile -t headers < <(kernel_apt apt-cache depends "linux-headers-$KREL=$KVER" |
-		sed -nE 's/^ *Depends: (linux-(headers|kbuild)-.*)/\1/p')
+		sed -nE 's/^ *Depends: (linux-headers-.*)/\1/p; s/^ *Depends: (linux-kbuild-[^:]*).*/\1:amd64/p')
 	mapfile -t image < <(kernel_image_parts 'binary|modules|base')
 	mkdir -p "$dir"/{deb,headers,boot}
 	(
@@ -200,10 +205,18 @@ kernel_metadata() {
 			'Maintainer: Debian' 'Description: as unpacked' ''
 	done >"$dir/packages/dpkg/status"
 	local -x KERNEL_DIR=$dir KERNEL_WRITABLE=1
-	in_sandbox env DPKG_ADMINDIR=/kernel/packages/dpkg SRCDIR=/kernel/packages MODDIR=/kernel/packages/modules \
+	kernel_cross "$dir/headers/usr/src/linux-headers-$KREL/include/config/auto.conf"
+	in_sandbox env "${KERNEL_CROSS[@]}" DPKG_ADMINDIR=/kernel/packages/dpkg SRCDIR=/kernel/packages MODDIR=/kernel/packages/modules \
 		"$TOP/scripts/rust-metadata" "$KREL" /kernel/out
 	rm -rf "$dir/packages"
 	chmod -R go+rX "$dir"
+}
+
+# kernel_cross CONFIG: sets KERNEL_CROSS, what make must be told to build for that
+# kernel here.
+kernel_cross() {
+	KERNEL_CROSS=()
+	! grep -q '^CONFIG_ARM64=y' "$1" || KERNEL_CROSS=(ARCH=arm64 CROSS_COMPILE=aarch64-linux-gnu-)
 }
 
 # kernel_cc CONFIG: the compiler a kernel was configured for.
@@ -224,7 +237,7 @@ kernel_logged() {
 	shift 2
 	logged "$log" "$what" bounded 1500 \
 		bash -c '. "$1/scripts/lib.sh"; . "$1/scripts/lib-sandbox.sh"; . "$1/scripts/lib-kernel.sh"
-			set -euo pipefail; KREL=$2 KVER=$3; shift 3; "$@"' _ "$TOP" "$KREL" "$KVER" "$@"
+			set -euo pipefail; KREL=$2 KVER=$3; shift 3; "$@"' _ "$TOP" "${KREL:-}" "${KVER:-}" "$@"
 }
 
 kernel_fill() {

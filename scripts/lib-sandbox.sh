@@ -5,23 +5,54 @@
 # packages, read-only afterwards, entered in a mount namespace of its own.
 # Sourced after lib.sh.
 
-# flavour_choose: which kernel is meant, by FLAVOUR= of the environment.
+# flavour_choose: which kernel is meant, by FLAVOUR= and ARCH= of the environment.
+# Sets FLAVOUR, DEB_ARCH (amd64, arm64: as Debian calls it) and where the sandbox for
+# it is. The sandbox itself is amd64, and has what builds and boots arm64 if need be.
 flavour_choose() {
-	FLAVOUR=${FLAVOUR:-$PIN_FLAVOUR}
+	local asked='' p
+	case ${ARCH:-} in
+	'') ;;
+	amd64|x86|x86_64) asked=amd64 ;;
+	arm64|aarch64) asked=arm64 ;;
+	*) die "there are no kernels with Rust, 64 bits and a test here for ARCH=$ARCH: it is amd64 or arm64" 2 ;;
+	esac
+	if [[ ! ${FLAVOUR:-} ]]; then
+		FLAVOUR=$PIN_FLAVOUR
+		[[ $asked != arm64 ]] || FLAVOUR=arm64
+	fi
 	[[ " ${PIN_FLAVOURS[*]} " == *" $FLAVOUR "* ]] ||
 		die "there is no kernel flavour '$FLAVOUR' with Rust: FLAVOUR= is one of ${PIN_FLAVOURS[*]}" 2
+	DEB_ARCH=amd64
+	[[ $FLAVOUR != *arm64* ]] || DEB_ARCH=arm64
+	[[ ! $asked || $asked == "$DEB_ARCH" ]] ||
+		die "ARCH=$ARCH has no flavour $FLAVOUR: leave one of ARCH= and FLAVOUR= out" 2
 	export FLAVOUR
+	p=("${PIN_SANDBOX_PACKAGES[@]}")
+	SANDBOX_NAME=sandbox
+	if [[ $DEB_ARCH == arm64 ]]; then
+		SANDBOX_NAME+=-arm64
+		p+=("${PIN_SANDBOX_PACKAGES_ARM64[@]}")
+	fi
+	SANDBOX_NAME+=-$(key "$PIN_SUITE" "$PIN_SANDBOX_VERSION" "${p[@]}")
+	SANDBOX=$CACHE/$SANDBOX_NAME
+	SANDBOX_PACKAGES=("${p[@]}")
 }
 flavour_choose
 
-SANDBOX_NAME=sandbox-$(key "$PIN_SUITE" "$PIN_SANDBOX_VERSION" "${PIN_SANDBOX_PACKAGES[@]}")
-SANDBOX=$CACHE/$SANDBOX_NAME
+# amd64_only: for who puts programs of the sandbox's into the guest.
+amd64_only() {
+	[[ $DEB_ARCH == amd64 ]] ||
+		die "${0##*/} puts programs that were built for amd64 into its guests, and $FLAVOUR is of $DEB_ARCH: take a flavour of amd64" 2
+}
+
 CARGO_TARGET=$CACHE/cargo-target
 
 KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
 
 # debootstrap_into DIR PACKAGE...: a minimal system of the pinned suite and its
-# backports with these packages. A "pkg/suite" takes pkg from that suite.
+# backports with these packages. A "pkg/suite" takes pkg from that suite. With
+# DEBOOTSTRAP_ARCH= of another architecture it is only unpacked: nothing of it runs
+# here.
 debootstrap_into() {
 	local dir=$1 mirror
 	shift
@@ -31,11 +62,13 @@ debootstrap_into() {
 	apt_host_options >"$dir.apt"
 	printf '%s\n' 'Acquire::Retries "3";' 'Acquire::Languages "none";' 'APT::Install-Recommends "false";' >>"$dir.apt"
 	say "using the mirror $mirror"
+	local arch=${DEBOOTSTRAP_ARCH:-amd64} how=(--variant=minbase)
+	[[ $arch == amd64 ]] || how=(--variant=extract '--include=?essential')
 	# In a mount namespace: what mmdebstrap mounts can not stay behind.
 	local status=0
 	bounded 1500 unshare --mount --propagation private -- \
-		mmdebstrap --quiet --mode=root --variant=minbase --format=directory \
-		--architectures=amd64 --components=main --keyring="$KEYRING" \
+		mmdebstrap --quiet --mode=root "${how[@]}" --format=directory \
+		--architectures="$arch" --components=main --keyring="$KEYRING" \
 		--aptopt="$dir.apt" \
 		--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
 		--dpkgopt='path-exclude=/usr/share/info/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
@@ -51,7 +84,7 @@ debootstrap_into() {
 
 sandbox_fill() {
 	logged "$CACHE/log/sandbox.log" "making the $PIN_SUITE sandbox (toolchain, QEMU; about 2 minutes)" \
-		debootstrap_into "$1/root" "${PIN_SANDBOX_PACKAGES[@]}"
+		debootstrap_into "$1/root" "${SANDBOX_PACKAGES[@]}"
 	mkdir -p "$1/root/kernel"
 }
 

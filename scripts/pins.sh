@@ -12,9 +12,9 @@ PIN_KERNEL_SERIES=7.3
 PIN_SUITE=trixie
 PIN_DEBIAN=13
 
-# Flavours of that kernel which are built with Rust, and the one that is meant
-# when FLAVOUR= names none.
-PIN_FLAVOURS=(amd64 cloud-amd64 rt-amd64)
+# Flavours of that kernel which are built with Rust and were tried, and the one
+# that is meant when FLAVOUR= names none. Of arm64 it is the first.
+PIN_FLAVOURS=(amd64 cloud-amd64 rt-amd64 arm64 cloud-arm64)
 PIN_FLAVOUR=cloud-amd64
 
 # What the sandbox holds: everything that builds, checks and boots.
@@ -25,6 +25,8 @@ PIN_SANDBOX_PACKAGES=(
 	zstd xz-utils lz4 erofs-utils busybox-static shellcheck
 	qemu-system-x86 iproute2 git ca-certificates pkg-config
 )
+# And for a kernel of arm64.
+PIN_SANDBOX_PACKAGES_ARM64=(gcc-14-aarch64-linux-gnu qemu-system-arm)
 
 # What the guest holds; wireguard-tools comes from backports, because older
 # ones cannot parse the incremental allowed-ips the kselftest uses.
