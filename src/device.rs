@@ -9,8 +9,13 @@
 
 use kernel::{
     new_mutex,
+    new_work,
     prelude::*,
-    sync::Mutex, //
+    sync::Mutex,
+    workqueue::{
+        impl_has_work,
+        Work, //
+    }, //
 };
 
 use wgk::{
@@ -43,7 +48,14 @@ use wgk::{
         RcuObject,
         RcuSyncCell, //
     },
-    udp_tunnel::SocketPair, //
+    timer::{
+        new_timer,
+        Timer, //
+    },
+    udp_tunnel::{
+        Endpoint,
+        SocketPair, //
+    }, //
 };
 
 use crate::{
@@ -52,6 +64,7 @@ use crate::{
         self,
         AllowedIps, //
     },
+    callers::Callers,
     drops::Drops,
     noise::StaticIdentity,
     peer::Peer,
@@ -61,6 +74,9 @@ use crate::{
         Resources, //
     }, //
 };
+
+/// Work item: answer the calls of peers that were added since.
+pub(crate) const WORK_ANSWER: u64 = 0;
 
 /// What the device lock protects: the configuration.
 pub(crate) struct Config {
@@ -128,7 +144,17 @@ pub(crate) struct Device {
     up: HotAtomic<bool>,
     /// What was dropped, by reason.
     pub(crate) drops: Drops,
+    /// Who called and is not configured, while somebody listens: see `on_demand.rs`.
+    #[pin]
+    pub(crate) callers: SpinLockBh<Callers<Endpoint>>,
+    #[pin]
+    callers_timer: Timer<Device>,
+    #[pin]
+    callers_work: Work<Device, WORK_ANSWER>,
 }
+
+wgk::impl_has_timer! { impl HasTimer for Device { self.callers_timer } }
+impl_has_work! { impl HasWork<Device, 0> for Device { self.callers_work } }
 
 impl RcuObject for Device {}
 
@@ -158,6 +184,9 @@ impl Device {
                 listen_port: Atomic::new(0),
                 up: HotAtomic::new(false),
                 drops: Drops::new()?,
+                callers <- new_spinlock_bh!(Callers::new(), "Device::callers"),
+                callers_timer <- new_timer!(),
+                callers_work <- new_work!("wireguard::answer"),
             }? Error),
             GFP_KERNEL,
         )
@@ -217,12 +246,22 @@ impl Device {
         self.admission
             .set_identity(identity.as_ref().map(|i| i.public()));
         *current = identity;
+        self.forget_callers();
         config.each_peer(|peer| each(peer, first));
+    }
+
+    /// Forgets who called: nobody is to answer any more. Any context.
+    pub(crate) fn forget_callers(&self) {
+        self.callers.lock().clear();
+        self.callers_timer.disarm();
     }
 
     /// Sets all timers of all peers free to run, or stops them.
     pub(crate) fn set_up(&self, config: &Config, up: bool) {
         self.up.store(up, Release);
+        if !up {
+            self.forget_callers();
+        }
         config.each_peer(|peer| peer.enable_timers(up));
     }
 }

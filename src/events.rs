@@ -18,7 +18,8 @@ use wgk::{
     },
     netdevice::RegisteredDevice,
     netns::Net,
-    rcu::read_lock, //
+    rcu::read_lock,
+    udp_tunnel::Endpoint, //
 };
 
 use crate::{
@@ -47,6 +48,9 @@ const CMD_PEER_REMOVED: u8 = 8;
 const CMD_SESSION_ESTABLISHED: u8 = 9;
 /// There will be no other attempt to get an answer.
 const CMD_HANDSHAKE_GIVEN_UP: u8 = 10;
+
+/// Somebody called who is not configured.
+const CMD_UNKNOWN_PEER: u8 = 12;
 
 // ---- attributes that dumps have as well
 
@@ -119,6 +123,22 @@ pub(crate) fn put_peer(
     Ok(())
 }
 
+/// Puts what is known of who called and is no peer.
+fn put_unknown(
+    device: &Device,
+    dev: &RegisteredDevice,
+    key: &[u8; 32],
+    source: &Endpoint,
+    msg: &mut Message<'_>,
+) -> Result<(), NoSpace> {
+    msg.put_u32(A_PEER_IFINDEX, dev.ifindex())?;
+    msg.put_str(A_PEER_IFNAME, dev.name().as_bytes())?;
+    msg.put_u32(A_PEER_GENERATION, device.generation.load(Relaxed))?;
+    msg.put(A_PEER_PUBLIC_KEY, key)?;
+    let (sockaddr, len) = source.to_sockaddr();
+    msg.put(A_PEER_ENDPOINT, &sockaddr[..len])
+}
+
 /// Calls `tell` with the interface of a device, and the namespace to be told. One that was never seen,
 /// or is seen no more, is none that anybody could ask for.
 #[inline]
@@ -183,6 +203,15 @@ pub(crate) fn peer_changed(peer: &Peer) {
 /// A peer is removed, and its device stays. Device lock held.
 pub(crate) fn peer_removed(peer: &Peer) {
     tell_peer(peer, CMD_PEER_REMOVED, A_PEER_CAUSE, Cause::Netlink as u32);
+}
+
+/// An initiation opened to a key that no peer has; whether its sender has the private key is not known.
+pub(crate) fn unknown_peer(device: &Device, key: &[u8; 32], source: &Endpoint) {
+    at(device, |dev, net| {
+        GROUP.send(net, CMD_UNKNOWN_PEER, |msg| {
+            put_unknown(device, dev, key, source, msg)
+        })
+    });
 }
 
 /// A handshake is complete: both sides have the keys.

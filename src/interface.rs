@@ -244,6 +244,7 @@ impl Notify<Sleep> for WireGuard {
         let rtnl = Rtnl::lock();
         for_each_device::<WireGuard>(&rtnl, |device| {
             let config = device.config.lock();
+            device.forget_callers();
             config.each_peer(|peer| {
                 peer.cancel_zero_key_timer();
                 peer.clear_handshake();

@@ -8,6 +8,7 @@
 #![deny(unsafe_code)]
 
 pub mod allowedips;
+pub mod callers;
 pub mod conduct;
 pub mod cookie;
 pub mod failure;

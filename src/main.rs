@@ -25,6 +25,7 @@ use wgk::{
 
 mod admission;
 mod allowedips;
+mod callers;
 mod conduct;
 mod cookie;
 mod device;
@@ -43,6 +44,7 @@ mod napis;
 mod netlink;
 mod noise;
 mod observe;
+mod on_demand;
 mod peer;
 mod peerlist;
 mod peerlookup;

@@ -68,7 +68,10 @@ mod delivery;
 mod handshake;
 
 use delivery::Run;
-pub(crate) use handshake::Handshakes;
+pub(crate) use handshake::{
+    answer,
+    Handshakes, //
+};
 
 /// Bytes that tell a message's type apart; the smallest prefix [`classify`] wants.
 const TYPE_LEN: usize = 4;

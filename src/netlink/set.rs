@@ -48,6 +48,7 @@ use crate::{
         Cause, //
     },
     noise::StaticIdentity,
+    on_demand,
     peer::{
         self,
         Peer, //
@@ -255,6 +256,7 @@ fn set_peer(
     } else {
         events::peer_changed(&peer);
     }
+    on_demand::wanted(device, &public_key);
     result
 }
 

@@ -13,7 +13,8 @@ use wgk::{
         SkBuff,
         UdpPacket, //
     },
-    time::boottime_coarse_ns, //
+    time::boottime_coarse_ns,
+    udp_tunnel::Endpoint, //
 };
 
 use zerocopy::FromBytes;
@@ -35,6 +36,7 @@ use crate::{
         MAX_QUEUED_UNPROVEN, //
     },
     noise,
+    on_demand,
     peer::Peer,
     queueing::Handler,
     resources::{
@@ -178,7 +180,8 @@ fn handshake(device: &RcuArc<Device>, skb: SkBuff, queued: usize) {
                 skb.consume();
                 return;
             }
-            let peer = without_traces(|| consume_initiation(device, initiation, now));
+            let unknown = |key: &_| on_demand::unknown(device, key, initiation, &source, now);
+            let peer = without_traces(|| consume_initiation(device, initiation, now, unknown));
             let Some(peer) = peer else {
                 device.drops.add(Reason::HandshakeInvalid, 1);
                 wgk::net_dbg_ratelimited!(
@@ -188,14 +191,7 @@ fn handshake(device: &RcuArc<Device>, skb: SkBuff, queued: usize) {
                 );
                 return;
             };
-            peer.set_endpoint(&source);
-            wgk::net_dbg_ratelimited!(
-                "{}: Receiving handshake initiation from peer {} ({})\n",
-                device.name(),
-                peer.id,
-                source
-            );
-            conduct::initiation_accepted(&peer);
+            respond(device, &peer, &source);
             peer
         }
         Some(Kind::Response) => {
@@ -234,22 +230,61 @@ fn handshake(device: &RcuArc<Device>, skb: SkBuff, queued: usize) {
         }
         _ => return,
     };
+    count(device, &peer, len);
+    skb.consume();
+}
+
+/// Counts a message that was let in, and makes ready for what its sender is to send. May sleep.
+fn count(device: &Device, peer: &Peer, len: usize) {
     peer.count_rx(len);
     device.rx_stats_add(len);
-    skb.consume();
     resources::keep_up_napis(device);
 }
 
-/// Authenticates an initiation and finds its peer, whose state it then sets. Process context.
+/// Answers the initiation of a peer that was just accepted. Process context.
+fn respond(device: &Device, peer: &RcuArc<Peer>, source: &Endpoint) {
+    peer.set_endpoint(source);
+    wgk::net_dbg_ratelimited!(
+        "{}: Receiving handshake initiation from peer {} ({})\n",
+        device.name(),
+        peer.id,
+        source
+    );
+    conduct::initiation_accepted(peer);
+}
+
+/// Works on an initiation that was kept, if there is its peer by now. It was counted as dropped; if it
+/// is not let in now either, that is all. Process context.
+pub(crate) fn answer(
+    device: &RcuArc<Device>,
+    message: &Initiation,
+    source: &Endpoint,
+    now_ns: u64,
+) {
+    // No peer: it was removed since.
+    let peer = without_traces(|| consume_initiation(device, message, now_ns, |_| ()));
+    if let Some(peer) = peer {
+        respond(device, &peer, source);
+        count(device, &peer, size_of::<Initiation>());
+    }
+}
+
+/// Authenticates an initiation and finds its peer, whose state it then sets; `unknown` is told of a
+/// public key that no peer has. Process context.
 fn consume_initiation(
     device: &RcuArc<Device>,
     message: &Initiation,
     now_ns: u64,
+    unknown: impl FnOnce(&[u8; 32]),
 ) -> Option<RcuArc<Peer>> {
     let identity = device.identity.read();
     let identity = identity.as_ref()?;
     let opened = noise::open_initiation(message, identity)?;
-    let peer = device.peer_by_key(opened.remote_static())?;
+    let Some(peer) = device.peer_by_key(opened.remote_static()) else {
+        // What is claimed goes no further than this.
+        unknown(opened.remote_static());
+        return None;
+    };
     let shared = peer.handshake.lock().noise.static_static(identity)?;
     let authenticated = opened.authenticate(&shared)?;
     let mut state = peer.handshake.lock();

@@ -39,6 +39,7 @@ FILES = {
     "src/failure.rs": [],
     "src/life.rs": [],
     "src/cookie.rs": [],
+    "src/callers.rs": [],
     "src/ratelimiter.rs": ["ratelimiter_model"],
     "src/load.rs": [],
     "src/messages.rs": [],

@@ -42,5 +42,7 @@ if [[ $driver == ours ]]; then
 	timeout 900 ./drops.py || status=1
 	echo "# peers and events"
 	timeout 1500 ./events.py || status=1
+	echo "# peers on demand"
+	timeout 600 ./on_demand.py || status=1
 fi
 exit "$status"

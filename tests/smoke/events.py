@@ -29,7 +29,7 @@ sys.path[:0] = [os.path.join(HERE, '../network'), os.path.join(HERE, '..')]
 import observe  # noqa: E402
 from lab import FAILED, Lab, Ns, report, wait_for  # noqa: E402
 from observe import nl  # noqa: E402
-from wgpeer import INITIATION, private, public  # noqa: E402
+from wgpeer import INITIATION, Peer, private, public  # noqa: E402
 
 YNL = '/ynl'
 NOBODY = ('setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', '--inh-caps=-all', '--bounding-set=-all')
@@ -116,6 +116,9 @@ def driven(lab):
     pair.peer.initiate()
     pair.peer.send(b'')
     wait_for(lambda: 'session' in peer_of(pair), SECONDS)
+    stranger = lab.keep(Peer(pair.p, 'stranger', port=51901))
+    stranger.address = pair.peer.address
+    stranger.initiate(timeout=0)
     pair.home.ip('link', 'add', 'wg1', 'type', 'wireguard')
     pair.home.run('ip', 'link', 'set', 'wg1', 'up', must=True)
     pair.home.run('wg', 'set', 'wg1', 'peer', pair.peer_key, 'endpoint', '10.1.0.2:9', 'persistent-keepalive', '1', must=True)
