@@ -212,8 +212,16 @@ def flood(lab):
 
 # ---- many
 
+SLAB = '/sys/kernel/slab/wireguard_rs_peer/shrink'
+
+
 def objects():
-    """Peers that there are in memory, or were and are not given back yet; None if it is not shown."""
+    """Peers that there are in memory; None if it is not shown."""
+    if not os.path.exists(SLAB):
+        return None
+    # What was freed and is kept at hand by a CPU counts as in use until then.
+    with open(SLAB, 'w', encoding='ascii') as file:
+        file.write('1')
     with open('/proc/slabinfo', encoding='ascii') as file:
         for line in file:
             if line.startswith('wireguard_rs_peer '):
@@ -236,8 +244,18 @@ def many(lab):
         # Reckoned by the driver: here it would take longer than all the rest.
         clients[dict(observe.walk(net.get(name)[1][0][4:]))[PUBLIC_KEY]] = name
     config = {key: n for n, key in enumerate([*clients, *(os.urandom(32) for _ in range(known - callers))])}
-    ears, before = lab.keep(Ears(desk.a)), objects()
+    ears, seen = lab.keep(Ears(desk.a)), []
+
+    def settled():
+        # Peers of tests before this one go after a grace period.
+        seen.append(objects())
+        time.sleep(0.2)
+        return len(seen) > 5 and len(set(seen[-5:])) == 1
+    report(wait_for(settled, SECONDS), 'nothing is being freed any more', seen[-5:])
+    before = seen[-1]
     begun, done, order, reaction, left = {}, {}, {key: [] for key in config}, {}, list(clients)
+    # When this test itself was kept from listening, and for how long.
+    pauses, looked = [], time.monotonic()
     end = time.monotonic() + 4 * SECONDS
     while len(done) < callers and time.monotonic() < end:
         # Some at a time: a real one does not wait for others, but this machine has two CPUs for all of them.
@@ -246,7 +264,9 @@ def many(lab):
             begun[key] = time.monotonic()
             where = nl.endpoint(f'10.2.{n}.1' if n else '10.1.0.1', PORT)
             add(net, server, where, nl.u16(nl.P_KEEPALIVE, 25), name=clients[key])
-        for name, event in ears.family.received(ears.sock, 0.02):
+        events = ears.family.received(ears.sock, 0.02)
+        pauses, looked = pauses + [(looked, time.monotonic())], time.monotonic()
+        for name, event in events:
             key = bytes.fromhex(event['public-key'])
             order[key].append(name)
             if name == 'unknown-peer' and key in config:
@@ -259,10 +279,16 @@ def many(lab):
                 done.setdefault(key, time.monotonic() - begun[key])
     report(len(done) == callers, f'{callers} of {known} known clients call, and all have a session', len(done))
     times = sorted(done.values()) or [0]
-    again = [name for name in clients.values() if 'failure' in family.peers(name)[1][0]]
-    figures = f'half within {statistics.median(times) * 1000:.0f} ms, the slowest {times[-1] * 1000:.0f} ms; to add one took {max(reaction.values()) * 1000:.0f} ms at most'
+    again = [key for key, name in clients.items() if 'failure' in family.peers(name)[1][0]]
+    # A machine that is busy enough has this test come too late to be a listener.
+    late = [key for key in again if any(until - since > 1 and begun[key] - 2 < until and since < begun[key] + 2 for since, until in pauses)]
+    paused = max(until - since for since, until in pauses)
+    figures = f'half within {statistics.median(times) * 1000:.0f} ms, the slowest {times[-1] * 1000:.0f} ms; to add one took {max(reaction.values()) * 1000:.0f} ms at most; ' \
+              f'the longest pause in listening {paused * 1000:.0f} ms, which had {len(late)} call again'
     # A client whose first message was not answered says so 5 seconds later.
-    report(not again and times[-1] < 2, f'each was answered to its first message, within 2 s: {figures}', f'{figures}; these had to call again: {again}')
+    slow = [key for key, took in done.items() if took >= 2]
+    report(set(again + slow) <= set(late) and len(late) < callers / 4, f'each was answered to its first message, within 2 s: {figures}',
+           f'these were not: {[(clients[k], done.get(k)) for k in {*again, *slow} - set(late)]}')
     wrong = {k.hex(): v for k, v in order.items() if v[:3] != (['unknown-peer', 'peer-added', 'session-established'] if k in clients else [])}
     report(not wrong, 'unknown-peer, peer-added, session-established: in this order for each', wrong)
     there = set(desk.peers())
@@ -271,8 +297,8 @@ def many(lab):
     if before is None or after is None:
         print('skip - memory of peers (this kernel does not show it)')
     else:
-        # One at each end; slabs that are not full any more, of those before, may be counted as if they were.
-        report(callers < after - before <= 2 * callers + 100, f'{after - before} peers in memory, at both ends, for {callers} callers')
+        # One at each end. A few were freed or made beside that, as far as the kernel can tell.
+        report(abs(after - before - 2 * callers) <= 60, f'{after - before} peers in memory, at both ends, for {callers} callers')
 
 
 def main():
