@@ -328,6 +328,17 @@ impl<T: HasIndexNode> IndexTable<T> {
         }
     }
 
+    /// How many objects there are. Any context.
+    pub fn len(&self) -> usize {
+        // SAFETY: By the type invariants, the table is initialised.
+        unsafe { bindings::index_table_len(self.table.table.get().cast()) as usize }
+    }
+
+    /// Whether there is none. Any context.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Finds the object at an index.
     #[inline]
     pub fn lookup<'g>(&self, key: u32, _guard: &'g Guard) -> Option<RcuRef<'g, T>> {

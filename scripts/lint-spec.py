@@ -79,6 +79,7 @@ def messages(spec, events, observe, peer):
     told["unknown-peer"] = mentioned(function(events, "put_unknown"), "A_PEER_")
     extra = mentioned(function(events, "tell_device"), "A_DEVICE_")
     told |= {dashed(cmd): device_base + extra for cmd in re.findall(r"tell_device\(device, CMD_(\w+),", events)}
+    told |= {dashed(cmd): device_base for cmd in re.findall(r"tell_load\(device, CMD_(\w+)\)", events)}
     same("events", told, {n: o["event"]["attributes"] for n, o in operations.items() if "event" in o})
     same("groups of the events", {re.search(r'Group::new\(c"(\w+)"\)', events)[1]},
          {o["mcgrp"] for o in operations.values() if "event" in o} | {g["name"] for g in spec["mcast-groups"]["list"]})

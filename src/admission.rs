@@ -117,16 +117,13 @@ impl Admission {
     }
 
     /// Whether the device is under load, with `queued` handshake messages waiting. May sleep.
-    pub(crate) fn under_load(&self, queued: usize, now_ns: u64) -> bool {
-        match self.load.check(queued, now_ns) {
-            State::Idle => false,
-            State::Over => {
-                // By now every bucket would be full again.
-                *self.rate_limiter.lock() = None;
-                false
-            }
-            State::Loaded => true,
+    pub(crate) fn under_load(&self, queued: usize, now_ns: u64) -> State {
+        let state = self.load.check(queued, now_ns);
+        if state == State::Over {
+            // By now every bucket would be full again.
+            *self.rate_limiter.lock() = None;
         }
+        state
     }
 
     /// Judges a handshake message by its MACs and by how many came from its source; an error if

@@ -124,10 +124,6 @@ impl<P: HasPrefixes> Writer<P> {
     }
 
     /// How much there is.
-    #[cfg_attr(
-        all(MODULE, not(CONFIG_KUNIT = "y")),
-        expect(dead_code, reason = "for tests")
-    )]
     pub fn usage(&self) -> Usage {
         self.store.as_ref().map_or(Usage::default(), Store::usage)
     }

@@ -77,6 +77,8 @@ use crate::{
 
 /// Work item: answer the calls of peers that were added since.
 pub(crate) const WORK_ANSWER: u64 = 0;
+/// Work item: look whether the load is over.
+pub(crate) const WORK_LOAD: u64 = 1;
 
 /// What the device lock protects: the configuration.
 pub(crate) struct Config {
@@ -151,10 +153,19 @@ pub(crate) struct Device {
     callers_timer: Timer<Device>,
     #[pin]
     callers_work: Work<Device, WORK_ANSWER>,
+    /// Whether it was told last that load began: see `overload.rs`.
+    #[pin]
+    pub(crate) load_told: SpinLockBh<bool>,
+    #[pin]
+    load_timer: Timer<Device, 1>,
+    #[pin]
+    load_work: Work<Device, WORK_LOAD>,
 }
 
 wgk::impl_has_timer! { impl HasTimer for Device { self.callers_timer } }
+wgk::impl_has_timer! { impl HasTimer<1> for Device { self.load_timer } }
 impl_has_work! { impl HasWork<Device, 0> for Device { self.callers_work } }
+impl_has_work! { impl HasWork<Device, 1> for Device { self.load_work } }
 
 impl RcuObject for Device {}
 
@@ -187,6 +198,9 @@ impl Device {
                 callers <- new_spinlock_bh!(Callers::new(), "Device::callers"),
                 callers_timer <- new_timer!(),
                 callers_work <- new_work!("wireguard::answer"),
+                load_told <- new_spinlock_bh!(false, "Device::load_told"),
+                load_timer <- new_timer!(),
+                load_work <- new_work!("wireguard::load"),
             }? Error),
             GFP_KERNEL,
         )

@@ -52,6 +52,11 @@ const CMD_HANDSHAKE_GIVEN_UP: u8 = 10;
 /// Somebody called who is not configured.
 const CMD_UNKNOWN_PEER: u8 = 12;
 
+/// Handshake messages need a proof of where they come from.
+const CMD_LOAD_BEGINS: u8 = 13;
+/// They need none any more.
+const CMD_LOAD_ENDS: u8 = 14;
+
 // ---- attributes that dumps have as well
 
 /// The interface's index, u32.
@@ -158,6 +163,13 @@ fn tell_device(device: &Device, cmd: u8, cause: Cause) {
     });
 }
 
+/// Tells of a device, and nothing more.
+fn tell_load(device: &Device, cmd: u8) {
+    at(device, |dev, net| {
+        GROUP.send(net, cmd, |msg| put_device(device, dev, msg))
+    });
+}
+
 /// Tells of a peer, with one more attribute.
 #[inline]
 fn tell_peer(peer: &Peer, cmd: u8, attr: u32, value: u32) {
@@ -188,6 +200,16 @@ pub(crate) fn device_changed(device: &Device, cause: Cause) {
 /// The interface goes, and all its peers. RTNL held.
 pub(crate) fn device_removed(device: &Device, cause: Cause) {
     tell_device(device, CMD_DEVICE_REMOVED, cause);
+}
+
+/// The device is under load from now on.
+pub(crate) fn load_begins(device: &Device) {
+    tell_load(device, CMD_LOAD_BEGINS);
+}
+
+/// The device is under load no more.
+pub(crate) fn load_ends(device: &Device) {
+    tell_load(device, CMD_LOAD_ENDS);
 }
 
 /// A peer was added. Device lock held.

@@ -43,8 +43,17 @@ pub enum State {
     Idle,
     /// Not any more: what was made for it can be given back.
     Over,
+    /// Under load, and was not before.
+    Began,
     /// Under load.
     Loaded,
+}
+
+impl State {
+    /// Whether this is under load.
+    pub const fn is_loaded(self) -> bool {
+        matches!(self, Self::Began | Self::Loaded)
+    }
 }
 
 impl Load {
@@ -60,8 +69,7 @@ impl Load {
     pub fn check(&self, queued: usize, now_ns: u64) -> State {
         let last = self.last_ns.load(Relaxed);
         if queued >= UNDER_LOAD_HANDSHAKES {
-            self.begin(now_ns);
-            return State::Loaded;
+            return self.begin(now_ns);
         }
         if last == 0 {
             return State::Idle;
@@ -72,11 +80,14 @@ impl Load {
         if self.refused.load(Relaxed) as usize >= UNDER_LOAD_HANDSHAKES
             && !expired(last, 2 * UNDER_LOAD_LINGER_NS, now_ns)
         {
-            self.begin(now_ns);
-            return State::Loaded;
+            return self.begin(now_ns);
         }
-        self.last_ns.store(0, Relaxed);
-        State::Over
+        match self.last_ns.cmpxchg(last, 0, Relaxed) {
+            Ok(_) => State::Over,
+            // Somebody else has found that.
+            Err(0) => State::Idle,
+            Err(_) => State::Loaded,
+        }
     }
 
     /// Whether the last look found load, and none has found that it's over.
@@ -84,9 +95,12 @@ impl Load {
         self.last_ns.load(Relaxed) != 0
     }
 
-    fn begin(&self, now_ns: u64) {
+    fn begin(&self, now_ns: u64) -> State {
         self.refused.store(0, Relaxed);
-        self.last_ns.store(now_ns, Relaxed);
+        match self.last_ns.xchg(now_ns, Relaxed) {
+            0 => State::Began,
+            _ => State::Loaded,
+        }
     }
 
     /// Notes that a message was not worked on: it came without the proof that it should have had, or
@@ -107,6 +121,7 @@ mod tests {
     use super::{
         Load,
         State::{
+            Began,
             Idle,
             Loaded,
             Over, //
@@ -124,7 +139,9 @@ mod tests {
     fn an_eighth_of_the_queue_and_a_second() {
         let load = Load::new();
         assert_eq!(load.check(MANY - 1, MS), Idle);
-        assert_eq!(load.check(MANY, 2 * MS), Loaded);
+        assert_eq!(load.check(MANY, 2 * MS), Began);
+        assert!(Began.is_loaded() && Loaded.is_loaded());
+        assert!(!Idle.is_loaded() && !Over.is_loaded());
         assert_eq!(load.check(0, 1001 * MS), Loaded);
         assert_eq!(load.check(MANY, 1500 * MS), Loaded);
         assert_eq!(load.check(0, 2499 * MS), Loaded);
@@ -137,7 +154,7 @@ mod tests {
     #[test]
     fn a_flood_that_the_cookies_keep_out_of_the_queue() {
         let load = Load::new();
-        assert_eq!(load.check(MANY, 1000 * MS), Loaded);
+        assert_eq!(load.check(MANY, 1000 * MS), Began);
         for second in 1..10 {
             refuse(&load, MANY);
             assert_eq!(load.check(0, (1000 + 1000 * second) * MS), Loaded);
@@ -152,13 +169,13 @@ mod tests {
     #[test]
     fn a_flood_that_is_over() {
         let load = Load::new();
-        assert_eq!(load.check(MANY, 1000 * MS), Loaded);
+        assert_eq!(load.check(MANY, 1000 * MS), Began);
         refuse(&load, 10 * MANY);
         // There was no message since.
         assert_eq!(load.check(0, 3000 * MS), Over);
         refuse(&load, 10 * MANY);
         assert_eq!(load.check(0, 3001 * MS), Idle);
-        assert_eq!(load.check(MANY, 4000 * MS), Loaded);
+        assert_eq!(load.check(MANY, 4000 * MS), Began);
         assert_eq!(load.check(0, 5000 * MS), Over, "those before do not count");
     }
 }

@@ -45,6 +45,7 @@ mod netlink;
 mod noise;
 mod observe;
 mod on_demand;
+mod overload;
 mod peer;
 mod peerlist;
 mod peerlookup;

@@ -24,6 +24,7 @@ use wgk::{
         GetOp,
         Info,
         Message,
+        NoSpace,
         Op,
         Permission,
         Policy, //
@@ -31,7 +32,10 @@ use wgk::{
     netdevice::for_each_device,
     netfilter::LocalIn,
     netns::Net,
-    rcu::RcuArc,
+    rcu::{
+        read_lock,
+        RcuArc, //
+    },
     rtnl::Rtnl, //
 };
 
@@ -63,6 +67,20 @@ const CMD_DEVICE_SET: u8 = 11;
 
 /// What was dropped: a nest with a number for each reason.
 const A_DEVICE_DROPS: u32 = 3;
+/// Handshake messages need a proof of where they come from, flag.
+const A_DEVICE_UNDER_LOAD: u32 = 7;
+/// Handshake messages that wait for a worker, or are with one, u32.
+const A_DEVICE_HANDSHAKES: u32 = 8;
+/// Workers that encrypt, u32.
+const A_DEVICE_ENCRYPTING: u32 = 9;
+/// Workers that decrypt, u32.
+const A_DEVICE_DECRYPTING: u32 = 10;
+/// Peers, u32.
+const A_DEVICE_PEERS: u32 = 11;
+/// Prefixes of all peers, u32.
+const A_DEVICE_ALLOWED_IPS: u32 = 12;
+/// Indices in use, u32.
+const A_DEVICE_INDICES: u32 = 13;
 /// Whether packets of UDP's GSO kind that never met GRO are taken whole, u8: 0 or 1.
 const A_DEVICE_LOCAL_GSO: u32 = 6;
 
@@ -114,8 +132,29 @@ fn put_device(rtnl: &Rtnl, device: &Device, msg: &mut Message<'_>) -> Result {
     }
     msg.nest_end(nest);
     // Who has this has RTNL, while there is an interface.
-    let local_gso = device.config.lock().local_gso.is_some();
-    Ok(msg.put_u8(A_DEVICE_LOCAL_GSO, local_gso.into())?)
+    let config = device.config.lock();
+    msg.put_u8(A_DEVICE_LOCAL_GSO, config.local_gso.is_some().into())?;
+    if device.admission.load.is_on() {
+        msg.put(A_DEVICE_UNDER_LOAD, &[])?;
+    }
+    let guard = read_lock();
+    if let Some(resources) = device.resources.load(&guard) {
+        put_len(msg, A_DEVICE_HANDSHAKES, resources.handshake.len())?;
+        put_len(msg, A_DEVICE_ENCRYPTING, resources.encrypt.workers_up())?;
+        put_len(msg, A_DEVICE_DECRYPTING, resources.decrypt.workers_up())?;
+        put_len(msg, A_DEVICE_INDICES, resources.indices.len())?;
+    }
+    put_len(msg, A_DEVICE_PEERS, config.peers.len())?;
+    Ok(put_len(
+        msg,
+        A_DEVICE_ALLOWED_IPS,
+        config.prefixes.usage().prefixes,
+    )?)
+}
+
+/// Puts a length.
+fn put_len(msg: &mut Message<'_>, attr: u32, len: usize) -> Result<(), NoSpace> {
+    msg.put_u32(attr, u32::try_from(len).unwrap_or(u32::MAX))
 }
 
 /// Answers for the one device that is named.

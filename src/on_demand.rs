@@ -58,7 +58,7 @@ pub(crate) fn unknown(
     if !told {
         return;
     }
-    Timer::arm(device, mono_coarse_ns().saturating_add(KEPT_NS));
+    Timer::<Device>::arm(device, mono_coarse_ns().saturating_add(KEPT_NS));
     events::unknown_peer(device, key, source);
     // Added while this was on its way here: then who did that has not seen it.
     if device.peer_by_key(key).is_some() {

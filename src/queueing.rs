@@ -161,6 +161,13 @@ impl<O: RcuObject> Stage<O> {
     }
 }
 
+impl<O: RcuObject> Stage<O> {
+    /// Workers that are up, or called; of CPUs that share a mark one. Any context.
+    pub(crate) fn workers_up(&self) -> usize {
+        self.work.context().jobs.workers.up() as usize
+    }
+}
+
 /// What is done with the messages of a queue.
 pub(crate) trait Handler: Send + Sync {
     /// Works on one message; `queued` wait, this one counted. Process context.

@@ -117,6 +117,11 @@ impl Workers {
         usize::try_from(waiting(self.state.load(Relaxed))).unwrap_or(0)
     }
 
+    /// How many are up, or called.
+    pub fn up(&self) -> u32 {
+        (self.state.load(Relaxed) >> MARKS).count_ones()
+    }
+
     /// Marks a CPU that has no mark in `state`.
     fn choose(&self, state: u64, mut next: impl FnMut() -> u32) -> Option<u32> {
         let cpu = (0..TRIES)

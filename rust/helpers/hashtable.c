@@ -70,6 +70,11 @@ int wg_helper_index_table_insert(struct rhashtable *table, void *node)
 	return rhashtable_lookup_insert_fast(table, &n->head, wg_index_params);
 }
 
+u32 wg_helper_index_table_len(struct rhashtable *table)
+{
+	return atomic_read(&table->nelems);
+}
+
 /* Returns the node as the table stored it, or NULL if it was not in there. */
 void *wg_helper_index_table_remove(struct rhashtable *table, void *node)
 {

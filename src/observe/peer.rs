@@ -37,7 +37,10 @@ use wgk::{
     time::boottime_coarse_ns, //
 };
 
-use super::named;
+use super::{
+    named,
+    put_len, //
+};
 use crate::{
     conduct::Side,
     device::Device,
@@ -96,11 +99,6 @@ static PEER_POLICY: [Policy; A_PEER_PUBLIC_KEY as usize + 1] = policy::table(&[
     (A_PEER_IFNAME, Policy::nul_string(15)),
     (A_PEER_PUBLIC_KEY, Policy::exact_len(32)),
 ]);
-
-/// Puts a length.
-fn put_len(msg: &mut Message<'_>, attr: u32, len: usize) -> Result<(), NoSpace> {
-    msg.put_u32(attr, u32::try_from(len).unwrap_or(u32::MAX))
-}
 
 /// Puts all there is about a peer.
 fn put_peer(peer: &Peer, dev: &RegisteredDevice, msg: &mut Message<'_>) -> Result<(), NoSpace> {

@@ -37,6 +37,7 @@ use crate::{
     },
     noise,
     on_demand,
+    overload,
     peer::Peer,
     queueing::Handler,
     resources::{
@@ -147,7 +148,7 @@ fn handshake(device: &RcuArc<Device>, skb: SkBuff, queued: usize) {
         return;
     }
 
-    let loaded = device.admission.under_load(queued, now);
+    let loaded = overload::under_load(device, queued, now);
     let needs_cookie = match device.admission.check(message, &source, loaded, now) {
         Ok(admitted) => admitted == Admitted::Cookie,
         Err(reason) => {

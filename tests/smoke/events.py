@@ -133,7 +133,8 @@ def driven(lab):
         names.append(event['name'])
         if event['name'] == 'device-removed':
             break
-    report(set(names) == {o['name'] for o in observe.specification()['operations']['list'] if 'event' in o}, 'each event, subscribed to', names)
+    wanted = {o['name'] for o in observe.specification()['operations']['list'] if 'event' in o} - {'load-begins', 'load-ends'}
+    report(set(names) == wanted, 'each event, subscribed to, but for those of load', names)
     report((last['reason'], last['ifname'], last['public-key']) == ('no-key', 'wg1', key), 'without a private key, no handshake', last)
     done = pair.home.run('python3', f'{YNL}/pyynl/cli.py', '--spec', observe.SPEC, '--no-schema', '--output-json', '--dump', 'peer-get',
                          '--json', '{"ifname": "wg0"}')
@@ -273,6 +274,38 @@ def given_up(lonely):
         got = family.peers('wg0')[1][0]
     report(got['failure'].get('gave-up') and got['failure']['reason'] == 'no-answer' and (got['staged'], 'initiations' in got) == (0, False),
            'and shown', got)
+
+
+# ---- load
+
+def loaded(lab):
+    """Load begins and ends, and is told and shown."""
+    pair = lab.pair()
+    peer, ears = pair.peer, Ears(pair.home)
+
+    def device():
+        with pair.home, observe.Family() as family:
+            return family.device('wg0')[1]
+    # Who is late may miss what comes and goes within a second.
+    sizes = {k: v for k, v in device().items() if k in ('under-load', 'handshakes', 'encrypting', 'decrypting', 'peers', 'allowed-ips', 'indices')}
+    report(sizes == {'handshakes': 0, 'encrypting': 0, 'decrypting': 0, 'peers': 1, 'allowed-ips': 2, 'indices': 0}, 'a quiet interface, and what it has', sizes)
+    peer.initiate()
+    peer.send(b'')
+    report(wait_for(lambda: device()['indices'] == 1, SECONDS) and bool(ears.wait('session-established')), 'a session has an index', device())
+    plain = peer.macs(struct.pack('<II', INITIATION, 5) + bytes(108))
+    end, said, shown = time.monotonic() + SECONDS, [], False
+    while time.monotonic() < end and not said:
+        peer.raw_many(plain, 12000)
+        shown = 'under-load' in device()
+        said += ears.family.received(ears.sock)
+    report([n for n, _ in said[:1]] == ['load-begins'] and said[0][1]['ifname'] == 'wg0', 'load begins', said)
+    # Nothing is sent any more.
+    while time.monotonic() < end and [n for n, _ in said[-1:]] != ['load-ends']:
+        said += ears.family.received(ears.sock, 1)
+    names = [n for n, _ in said]
+    report(names == ['load-begins', 'load-ends'] * (len(names) // 2) and len(names) >= 2, 'and ends, though nothing comes', said)
+    report(shown and 'under-load' not in device(), 'and was shown meanwhile', device())
+    ears.close()
 
 
 # ---- dumps
@@ -514,7 +547,7 @@ def places(lab):
 def main():
     if sys.argv[1:] == ['--errors']:
         return errors_of_all()
-    parts = [part for part in (driven, powerless, shown, torn, churn, places, given_up)
+    parts = [part for part in (driven, powerless, shown, loaded, torn, churn, places, given_up)
              if not sys.argv[1:] or part.__name__ in sys.argv[1:]]
     # It takes 100 seconds, most of which the others need as well.
     lonely = Lonely() if given_up in parts else None

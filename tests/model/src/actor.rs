@@ -30,7 +30,6 @@ use crate::{
         Rotation, //
     },
     life::Origin,
-    load,
     messages::{
         classify,
         tai64n,
@@ -324,7 +323,7 @@ impl Actor<'_> {
         let now = self.boot();
         {
             let mut side = self.side.borrow_mut();
-            let loaded = side.load.check(queued, now) == load::State::Loaded;
+            let loaded = side.load.check(queued, now).is_loaded();
             if loaded {
                 side.checker.renew_secret(now, || [0x55; 32]);
             }

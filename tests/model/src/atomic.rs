@@ -43,6 +43,24 @@ impl<T: Copy> HotAtomic<T> {
     pub fn store<O>(&self, new: T, _: O) {
         self.with(|value| *value = new);
     }
+
+    /// Puts another value in; returns the one before.
+    pub fn xchg<O>(&self, new: T, _: O) -> T {
+        self.with(|value| std::mem::replace(value, new))
+    }
+}
+
+impl<T: Copy + PartialEq> HotAtomic<T> {
+    /// Puts `new` in if `old` is there; returns what was, as an error if it was not that.
+    pub fn cmpxchg<O>(&self, old: T, new: T, _: O) -> Result<T, T> {
+        self.with(|value| {
+            if *value != old {
+                return Err(*value);
+            }
+            *value = new;
+            Ok(old)
+        })
+    }
 }
 
 macro_rules! counts {
