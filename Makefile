@@ -40,6 +40,7 @@ help:
 	@echo '  netlink        one conversation with the C driver and with ours, compared'
 	@echo '  clients        wg, wg-quick, pyroute2 and YNL with both, compared'
 	@echo '  network        what crosses the network, and what is counted, with both, compared'
+	@echo '  field          situations from the field in which it is to do better than the C driver'
 	@echo '  scenarios      what WireGuard is used for, each a script in tests/scenarios'
 	@echo '  interop        with the C driver, wireguard-go and boringtun; decoded captures'
 	@echo '  kunit          the KUnit suites, in a sanitizer kernel (built on first use: KASAN, lockdep ...)'
@@ -96,6 +97,9 @@ clients:
 network:
 	@tests/network/run --parallel
 
+field:
+	@tests/field/run $(FIELD)
+
 bench:
 	@scripts/bench $(BENCH)
 
@@ -108,5 +112,5 @@ profile:
 clean:
 	rm -rf build rust-project.json
 
-PHONY := all help module clippy install uninstall deb deb-modules doc rust-analyzer demo test lint unit fuzz mutants smoke kselftest netlink clients network scenarios interop kunit misuse sanitize bench flood profile clean
+PHONY := all help module clippy install uninstall deb deb-modules doc rust-analyzer demo test lint unit fuzz mutants smoke kselftest netlink clients network field scenarios interop kunit misuse sanitize bench flood profile clean
 .PHONY: $(PHONY)

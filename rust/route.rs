@@ -158,7 +158,7 @@ fn ports(source: u16, dest: u16) -> bindings::flowi_uli {
     }
 }
 
-fn in6(addr: &[u8; 16]) -> bindings::in6_addr {
+pub(crate) fn in6(addr: &[u8; 16]) -> bindings::in6_addr {
     bindings::in6_addr {
         in6_u: bindings::in6_addr__bindgen_ty_1 { u6_addr8: *addr },
     }
@@ -257,7 +257,7 @@ impl Flow4 {
     /// # Safety
     ///
     /// As for [`Flow4::route`].
-    unsafe fn confirm(sk: *mut bindings::sock, addr: u32) -> bool {
+    pub(crate) unsafe fn confirm(sk: *mut bindings::sock, addr: u32) -> bool {
         let scope = bindings::rt_scope_t_RT_SCOPE_HOST as c_int;
         // SAFETY: By the requirement; null stands for any device.
         unsafe {

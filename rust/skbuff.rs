@@ -63,6 +63,8 @@ pub use receive::{
     UdpPacket, //
 };
 pub use segment::{
+    OpenError,
+    SealError,
     Segment,
     DATA_HEADROOM,
     LOWER_HEADROOM, //

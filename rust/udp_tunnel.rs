@@ -25,10 +25,12 @@ use crate::{
         WeakNet, //
     },
     rcu::{
+        Guard,
         RcuArc,
         RcuObject, //
     },
     route::{
+        in6,
         Flow4,
         Flow6,
         Route,
@@ -52,6 +54,7 @@ use core::{
         ManuallyDrop,
         MaybeUninit, //
     },
+    net::IpAddr,
     ptr::{
         self,
         NonNull, //
@@ -286,6 +289,27 @@ impl<T: UdpReceiver> SocketPair<T> {
     #[inline]
     pub fn port(&self) -> u16 {
         self.v4.port()
+    }
+
+    /// Whether the address is one of this host's, where the sockets are: one that they send from. Any
+    /// context.
+    pub fn has_address(&self, addr: IpAddr, _: &Guard) -> bool {
+        // SAFETY: The sockets are open while borrowed, and of these families; under RCU, their
+        // namespace stays if it is alive.
+        unsafe {
+            match addr {
+                IpAddr::V4(addr) => {
+                    let (sk, addr) = (self.v4.sk.as_ptr(), u32::from_ne_bytes(addr.octets()));
+                    addr != 0 && check_net(sk).is_ok() && Flow4::confirm(sk, addr)
+                }
+                IpAddr::V6(addr) => self.v6.as_ref().is_some_and(|socket| {
+                    let sk = socket.sk.as_ptr();
+                    !addr.is_unspecified()
+                        && check_net(sk).is_ok()
+                        && bindings::confirm_addr6(sk, &in6(&addr.octets()))
+                }),
+            }
+        }
     }
 }
 

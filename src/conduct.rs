@@ -18,6 +18,8 @@
     reason = "public in the host library, whose tests are other crates"
 )]
 
+use core::net::IpAddr;
+
 use wgk::atomic::{
     HotAtomic,
     Relaxed, //
@@ -37,6 +39,25 @@ use crate::{
         Timers, //
     }, //
 };
+
+/// A number for an address and a port, never 0. Different ones have different numbers; of two that are
+/// IPv6 they may be equal by chance.
+pub fn place(addr: IpAddr, port: u16) -> u64 {
+    const V4: u64 = 1 << 62;
+    const V6: u64 = 1 << 63;
+    match addr {
+        IpAddr::V4(addr) => V4 | (u64::from(addr.to_bits()) << 16) | u64::from(port),
+        IpAddr::V6(addr) => {
+            // Odd numbers without a pattern: what is far away from each other after this was not
+            // before.
+            let bits = addr.to_bits();
+            let (high, low) = ((bits >> 64) as u64, bits as u64);
+            let high = high.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+            let mixed = (high ^ low).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            V6 | (mixed ^ (mixed >> 31)).wrapping_add(u64::from(port))
+        }
+    }
+}
 
 /// Keeps handshake messages to one peer [`REKEY_TIMEOUT_NS`] apart. Lock-free.
 pub struct Pace {

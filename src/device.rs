@@ -142,6 +142,8 @@ pub(crate) struct Device {
     pub(crate) fwmark: HotAtomic<u32>,
     /// Port of the sockets, or the one to use when they are opened; 0: any.
     pub(crate) listen_port: Atomic<u32>,
+    /// When the log was last told of a route that loops. Boot time in nanoseconds.
+    pub(crate) loop_told_ns: Atomic<u64>,
     /// Between `ndo_open` and `ndo_stop`.
     up: HotAtomic<bool>,
     /// What was dropped, by reason.
@@ -193,6 +195,7 @@ impl Device {
                 allowed_ips,
                 fwmark: HotAtomic::new(0),
                 listen_port: Atomic::new(0),
+                loop_told_ns: Atomic::new(0),
                 up: HotAtomic::new(false),
                 drops: Drops::new()?,
                 callers <- new_spinlock_bh!(Callers::new(), "Device::callers"),

@@ -123,7 +123,7 @@ reasons! {
     TxGone => Some(Total::TxWaiting),
     /// The peer's queue, or the device's, is full.
     TxQueue => Some(Total::TxWaiting),
-    /// Could not be sealed: memory was short, or the packet is malformed.
+    /// Memory was short to seal it.
     TxSeal => Some(Total::TxWaiting),
     /// There is no socket: the device went down, or its namespace is gone.
     TxNoSocket => Some(Total::TxUnsent),
@@ -134,6 +134,11 @@ reasons! {
     /// A handshake message or cookie of ours that could not be sent, for one of the last three. In
     /// no total: that there was something to answer tells that the question had the right MAC1.
     TxHandshake => None,
+    // ---- what came later
+    /// Can't be sealed: a packet that contradicts itself.
+    TxMalformed => Some(Total::TxWaiting),
+    /// The way to the peer's endpoint leads through the tunnel to that peer.
+    TxLoop => Some(Total::TxRefused),
 }
 
 /// How many reasons there are.

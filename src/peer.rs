@@ -67,7 +67,10 @@ use crate::{
         HasPrefixes,
         PrefixList, //
     },
-    conduct::Pace,
+    conduct::{
+        self,
+        Pace, //
+    },
     cookie::PeerCookie,
     device::{
         Config,
@@ -156,8 +159,11 @@ pub(crate) struct Peer {
     pub(crate) keypairs: Keypairs<Session>,
     #[pin]
     pub(crate) path: RwLockBh<Path>,
-    /// Whether `path` holds an address; lets xmit decide without its lock.
-    has_endpoint: HotAtomic<bool>,
+    /// The number of the address and port in `path` ([`conduct::place`]), 0 if there is none; for who
+    /// must not wait for its lock, as whoever sends, or is too often here.
+    place: HotAtomic<u64>,
+    /// When a message to the peer last came out of the stack as a packet for the same peer. Boot time.
+    pub(crate) looped_ns: HotAtomic<u64>,
     #[pin]
     timer_state: SpinLockBh<TimerState>,
     #[pin]
@@ -255,7 +261,8 @@ impl Peer {
                     cache: DstCache::new(),
                     roamed: 0,
                 }, "Peer::path"),
-                has_endpoint: HotAtomic::new(false),
+                place: HotAtomic::new(0),
+                looped_ns: HotAtomic::new(0),
                 timer_state <- new_spinlock_bh!(TimerState {
                     timers: Timers::new(device.is_up()),
                     last_handshake: RealTime::default(),
@@ -328,7 +335,13 @@ impl Peer {
     /// Whether there is an address to send to.
     #[inline]
     pub(crate) fn has_endpoint(&self) -> bool {
-        self.has_endpoint.load(Relaxed)
+        self.place() != 0
+    }
+
+    /// The number of the address and port to send to ([`conduct::place`]), 0 if there are none.
+    #[inline]
+    pub(crate) fn place(&self) -> u64 {
+        self.place.load(Relaxed)
     }
 
     /// Takes an endpoint that the user has set.
@@ -354,7 +367,10 @@ impl Peer {
         }
         path.endpoint = *endpoint;
         path.cache.reset();
-        self.has_endpoint.store(true, Relaxed);
+        let place = endpoint
+            .ip()
+            .map_or(0, |ip| conduct::place(ip, endpoint.port()));
+        self.place.store(place, Relaxed);
     }
 
     /// Forgets which of our addresses the peer was last heard on, and the route that went with it.

@@ -26,6 +26,7 @@ use wgk::{
     skb_list::SkbList,
     skbuff::{
         Datagrams,
+        OpenError,
         UdpPacket, //
     },
     time::boottime_coarse_ns,
@@ -233,26 +234,27 @@ impl Task<Session> for Decrypt {
 /// peer's NAPI instance is to be scheduled.
 fn decrypt(mut job: CryptJob<Session>) -> RcuArc<Session> {
     let session = job.owner().clone();
+    let drops = &session.peer.device.drops;
     let len = job.len();
-    let mut failed = 0;
-    let reason = match session.receiving_key(boottime_coarse_ns()) {
-        Some(key) => {
-            for (nonce, mut segment) in job.segments_mut() {
-                if !segment.open(nonce, key.as_bytes()) {
-                    // What was forged is lost alone.
-                    segment.give_up();
-                    failed += 1;
-                }
-            }
-            Reason::RxAuth
-        }
-        None => {
-            failed = len;
-            Reason::RxExpired
-        }
+    let Some(key) = session.receiving_key(boottime_coarse_ns()) else {
+        drops.add(Reason::RxExpired, len);
+        return job.finish(false);
     };
-    if failed != 0 {
-        session.peer.device.drops.add(reason, failed);
+    let mut failed = 0;
+    for (nonce, mut segment) in job.segments_mut() {
+        if let Err(e) = segment.open(nonce, key.as_bytes()) {
+            // What was forged is lost alone.
+            segment.give_up();
+            failed += 1;
+            drops.add(
+                match e {
+                    OpenError::NoMemory => Reason::RxMemory,
+                    OpenError::Malformed => Reason::RxHeader,
+                    OpenError::Forged => Reason::RxAuth,
+                },
+                1,
+            );
+        }
     }
     job.finish(failed < len)
 }

@@ -2,13 +2,17 @@
 //! The way of a packet out: staged, given nonces, encrypted, sent in order. Handshake messages are in
 //! `send/handshake.rs`; `send/party.rs` carries out for a peer what `conduct.rs` decides.
 
+use core::net::IpAddr;
+
 use kernel::{
+    error::code::ELOOP,
     prelude::*,
     sync::Arc,
     workqueue::WorkItem, //
 };
 
 use wgk::{
+    atomic::Relaxed,
     batch::{
         Batch,
         Consumer,
@@ -24,11 +28,15 @@ use wgk::{
     },
     rcu::{
         read_lock,
+        Guard,
         RcuArc,
         RcuRef, //
     },
     skb_list::SkbList,
-    skbuff::TxPacket,
+    skbuff::{
+        SealError,
+        TxPacket, //
+    },
     time::boottime_coarse_ns,
     udp_tunnel::may_send_here,
     workqueue::WorkQueue, //
@@ -49,7 +57,8 @@ use crate::{
         padding,
         DataHeader,
         Kind,
-        MAX_STAGED_PACKETS, //
+        MAX_STAGED_PACKETS,
+        NSEC_PER_SEC, //
     },
     peer::{
         Peer,
@@ -77,7 +86,7 @@ use party::Transmitter;
 /// Softirq or process context with bottom halves off, under RCU. On an error the packet is gone and
 /// counted, and its sender has been told by ICMP where there is one to tell:
 /// `EPROTONOSUPPORT` not IP, `ENOKEY` no peer for this destination, `EDESTADDRREQ` the peer's address
-/// is not known, or what segmentation failed with.
+/// is not known, `ELOOP` the way there leads through here, or what segmentation failed with.
 pub(crate) fn xmit(device: &Device, dev: &RegisteredDevice, skb: TxPacket<'_>) -> Result {
     let fail = |mut skb: TxPacket<'_>, tell: bool, reason: Reason, error: Error| {
         if tell {
@@ -112,6 +121,17 @@ pub(crate) fn xmit(device: &Device, dev: &RegisteredDevice, skb: TxPacket<'_>) -
         );
         return fail(skb, true, Reason::TxNoEndpoint, EDESTADDRREQ);
     }
+    if is_own_message(device, &peer, &skb, &guard) {
+        tell_of_loop(device, dev, &peer, destination);
+        if skb.is_from_here() {
+            peer.looped_ns.store(boottime_coarse_ns(), Relaxed);
+        }
+        // Its sender is a socket of ours.
+        return fail(skb, false, Reason::TxLoop, ELOOP);
+    }
+    if has_looped(&peer) {
+        return fail(skb, true, Reason::TxLoop, ELOOP);
+    }
 
     let mtu = skb.dst_mtu().unwrap_or(dev.mtu());
     let mut burst = match skb.gso_segment() {
@@ -140,6 +160,63 @@ pub(crate) fn xmit(device: &Device, dev: &RegisteredDevice, skb: TxPacket<'_>) -
     };
     conduct::send(&Transmitter(peer), packets);
     Ok(())
+}
+
+/// Whether a packet to `peer` is a message of ours to that very peer: the route to its endpoint leads
+/// through the tunnel. Sent, it would come back, larger each time.
+///
+/// What only looks like one, as that of a tunnel of another host, is not from an address and port of
+/// ours. A message to another peer may go through this one.
+#[inline]
+fn is_own_message(device: &Device, peer: &Peer, skb: &TxPacket<'_>, guard: &Guard) -> bool {
+    let Some((source, port)) = skb.udp_ports() else {
+        return false;
+    };
+    if u32::from(source) != device.listen_port.load(Relaxed) {
+        return false;
+    }
+    // Not by the peer's endpoint, whose lock may be held by who sends this.
+    let (Some(from), Some(to), Some(pair)) =
+        (skb.src_addr(), skb.dst_addr(), device.sockets.load(guard))
+    else {
+        return false;
+    };
+    conduct::place(to, port) == peer.place() && pair.has_address(from, guard)
+}
+
+/// Whether a message to `peer` came back just now. While one does, other packets for it are refused, so
+/// that their senders know, but for one in each [`LOOP_NS`], which finds out whether it still does.
+#[inline]
+fn has_looped(peer: &Peer) -> bool {
+    let at = peer.looped_ns.load(Relaxed);
+    at != 0 && boottime_coarse_ns().wrapping_sub(at) < LOOP_NS
+}
+
+/// How long a loop is taken for granted.
+const LOOP_NS: u64 = NSEC_PER_SEC;
+
+/// How long the log is not told of another loop of the device.
+const LOOP_TOLD_NS: u64 = 60 * NSEC_PER_SEC;
+
+/// Tells the log, once in [`LOOP_TOLD_NS`].
+#[cold]
+fn tell_of_loop(device: &Device, dev: &RegisteredDevice, peer: &Peer, to: Option<IpAddr>) {
+    let (now, told) = (boottime_coarse_ns(), device.loop_told_ns.load(Relaxed));
+    if told != 0 && now.wrapping_sub(told) < LOOP_TOLD_NS {
+        return;
+    }
+    let first = device
+        .loop_told_ns
+        .cmpxchg(told, now.max(1), Relaxed)
+        .is_ok();
+    if let (true, Some(to)) = (first, to) {
+        wgk::pr_warn!(
+            "{}: The route to {}, where peer {} is, leads through the tunnel to that peer: nothing is sent there\n",
+            dev.name(),
+            Text(to),
+            peer.id
+        );
+    }
 }
 
 /// Sends what is staged, as one batch, or asks for a handshake if there is no session for it.
@@ -233,11 +310,12 @@ impl Task<Session> for Encrypt {
 /// Returns the session, whose peer's transmit work is to be scheduled.
 fn encrypt(mut job: CryptJob<Session>) -> RcuArc<Session> {
     let session = job.owner().clone();
+    let drops = &session.peer.device.drops;
     let Some(keys) = session.keys() else {
-        session.peer.device.drops.add(Reason::TxSeal, job.len());
+        drops.add(Reason::TxGone, job.len());
         return job.finish(false);
     };
-    let mut ok = true;
+    let mut failed = None;
     for (nonce, mut segment) in job.segments_mut() {
         let header: [u8; size_of::<DataHeader>()] = transmute!(DataHeader {
             kind: Kind::Data.word(),
@@ -245,16 +323,19 @@ fn encrypt(mut job: CryptJob<Session>) -> RcuArc<Session> {
             counter: nonce.into(),
         });
         let pad = padding(segment.len(), segment.mtu());
-        if !segment.seal(&header, pad, nonce, keys.session.sending.as_bytes()) {
-            ok = false;
+        if let Err(e) = segment.seal(&header, pad, nonce, keys.session.sending.as_bytes()) {
+            failed = Some(match e {
+                SealError::NoMemory => Reason::TxSeal,
+                SealError::Malformed => Reason::TxMalformed,
+            });
             break;
         }
         segment.scrub(true);
     }
-    if !ok {
-        session.peer.device.drops.add(Reason::TxSeal, job.len());
+    if let Some(reason) = failed {
+        drops.add(reason, job.len());
     }
-    job.finish(ok)
+    job.finish(failed.is_none())
 }
 
 /// Messages that leave in one go; or a burst more. They have the timers, the route and the peer's

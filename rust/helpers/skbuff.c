@@ -187,36 +187,58 @@ static bool wg_csum_inside(const struct sk_buff *skb)
 			      skb_headlen(skb);
 }
 
+/* Pieces that a packet may be in; one in more is made linear. */
+#define WG_PIECES (MAX_SKB_FRAGS + 8)
+
+/*
+ * What is left to do after skb_cow_data() has found @pieces: 0 if @skb is linear,
+ * or is made so for being in too many, with @tailroom bytes behind; else @pieces.
+ */
+static int wg_skb_pieces(struct sk_buff *skb, int pieces, unsigned int tailroom)
+{
+	if (pieces < 0 || !skb_is_nonlinear(skb))
+		return min(pieces, 0);
+	if (pieces <= WG_PIECES)
+		return pieces;
+	if (skb_linearize(skb))
+		return -ENOMEM;
+	if (skb_tailroom(skb) < tailroom &&
+	    pskb_expand_head(skb, 0, tailroom - skb_tailroom(skb), GFP_ATOMIC))
+		return -ENOMEM;
+	return 0;
+}
+
 /*
  * Before sealing: the checksum is finished while the packet is still readable,
  * there are @headroom writable bytes in front, and the data is ours alone, with
  * @tailroom bytes behind. @ds gets the outer DS
  * field. Returns 0 if the data is one linear piece, the number of scatterlist
  * entries it takes otherwise (then *@trailer is where the tail goes), or an
- * errno.
+ * errno: -ENOMEM, or another if @skb is malformed.
  */
 int wg_helper_skb_seal_prepare(struct sk_buff *skb, unsigned int headroom,
 			       unsigned int tailroom, u8 *ds,
 			       struct sk_buff **trailer)
 {
-	int frags;
+	int err;
 
 	*ds = ip_tunnel_ecn_encap(0, ip_hdr(skb), skb);
 
 	if (unlikely(skb_cow_head(skb, headroom) < 0))
 		return -ENOMEM;
-	if (skb->ip_summed == CHECKSUM_PARTIAL &&
-	    unlikely(!wg_csum_inside(skb) || skb_checksum_help(skb)))
-		return -EINVAL;
+	if (skb->ip_summed == CHECKSUM_PARTIAL) {
+		if (unlikely(!wg_csum_inside(skb)))
+			return -EINVAL;
+		err = skb_checksum_help(skb);
+		if (unlikely(err))
+			return err;
+	}
 
 	if (likely(!skb_is_nonlinear(skb) && !skb_cloned(skb) &&
 		   skb_tailroom(skb) >= tailroom))
 		return 0;
 
-	frags = skb_cow_data(skb, tailroom, trailer);
-	if (frags < 0)
-		return frags;
-	return skb_is_nonlinear(skb) ? frags : 0;
+	return wg_skb_pieces(skb, skb_cow_data(skb, tailroom, trailer), tailroom);
 }
 
 /*
@@ -227,15 +249,13 @@ int wg_helper_skb_seal_prepare(struct sk_buff *skb, unsigned int headroom,
 int wg_helper_skb_open_prepare(struct sk_buff *skb, unsigned int outer)
 {
 	struct sk_buff *trailer;
-	int frags;
+	int pieces;
 
 	/* With the outer headers counted in, they stay in the linear part. */
 	__skb_push(skb, outer);
-	frags = skb_cow_data(skb, 0, &trailer);
+	pieces = wg_skb_pieces(skb, skb_cow_data(skb, 0, &trailer), 0);
 	__skb_pull(skb, outer);
-	if (frags < 0)
-		return frags;
-	return skb_is_nonlinear(skb) ? frags : 0;
+	return pieces;
 }
 
 /* The rest of sealing when the data is scattered. */
@@ -243,7 +263,7 @@ bool wg_helper_skb_seal_sg(struct sk_buff *skb, struct sk_buff *trailer,
 			   int frags, const u8 *header, unsigned int header_len,
 			   unsigned int padding, u64 nonce, const u8 *key)
 {
-	struct scatterlist sg[MAX_SKB_FRAGS + 8];
+	struct scatterlist sg[WG_PIECES];
 	unsigned int plain_len = skb->len + padding;
 
 	if (frags > ARRAY_SIZE(sg))
@@ -263,19 +283,20 @@ bool wg_helper_skb_seal_sg(struct sk_buff *skb, struct sk_buff *trailer,
 
 /*
  * Opens scattered data from @offset on, tag included; the tag is not cut off.
- * If that is wrong, the data has been turned into garbage.
+ * Returns 1; or 0 if that is wrong, and the data has been turned into garbage; or
+ * an errno.
  */
-bool wg_helper_skb_open_sg(struct sk_buff *skb, unsigned int offset, int frags,
+int wg_helper_skb_open_sg(struct sk_buff *skb, unsigned int offset, int frags,
 			   u64 nonce, const u8 *key)
 {
-	struct scatterlist sg[MAX_SKB_FRAGS + 8];
+	struct scatterlist sg[WG_PIECES];
 	unsigned int len = skb->len - offset;
 
 	if (frags > ARRAY_SIZE(sg))
-		return false;
+		return -EMSGSIZE;
 	sg_init_table(sg, frags);
 	if (skb_to_sgvec(skb, sg, offset, len) <= 0)
-		return false;
+		return -EMSGSIZE;
 	return chacha20poly1305_decrypt_sg_inplace(sg, len, NULL, 0, nonce,
 						   key);
 }

@@ -25,6 +25,7 @@ use core::{
     ptr,
     slice, //
 };
+use kernel::error::code::ENOMEM;
 
 /// Bytes of a Poly1305 tag.
 const TAG: usize = 16;
@@ -44,6 +45,26 @@ pub const LOWER_HEADROOM: usize = IPV6_HEADER + UDP_HEADER + {
         32
     }
 };
+
+/// Why a packet was not sealed. It is in an undefined state and must not be sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SealError {
+    /// Memory is short.
+    NoMemory,
+    /// The packet contradicts itself, or is too long.
+    Malformed,
+}
+
+/// Why a packet was not opened. Its data starts where it did, but need not be what it was.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OpenError {
+    /// Memory is short.
+    NoMemory,
+    /// It is too short, or its headers are where they can't be.
+    Malformed,
+    /// It is not authentic.
+    Forged,
+}
 
 /// A packet, borrowed from the list it is in.
 ///
@@ -116,27 +137,26 @@ impl Segment<'_> {
     /// Seals a packet in place: `header`, then ciphertext of the data and `padding` zeros, then
     /// the tag. The DS field of the inner header decides the outer one's ([`SkBuff::ds`](crate::skbuff::SkBuff::ds)).
     ///
-    /// `false` means that the packet is in an undefined state and must not be sent: memory is
-    /// short, or the packet malformed. One can be sealed several times over; not for ever, as each
-    /// header moves those of the packet further away from the start of the buffer.
+    /// One can be sealed several times over; not for ever, as each header moves those of the packet
+    /// further away from the start of the buffer. One in very many pieces is copied into one.
     pub fn seal(
         &mut self,
         header: &[u8; HEADER],
         padding: usize,
         nonce: u64,
         key: &[u8; 32],
-    ) -> bool {
+    ) -> Result<(), SealError> {
         let Some(plain_len) = self.len().checked_add(padding) else {
-            return false;
+            return Err(SealError::Malformed);
         };
         if padding > u16::MAX.into() || plain_len > (i32::MAX as usize) - HEADER - TAG {
-            return false;
+            return Err(SealError::Malformed);
         }
         // What is in front of the headers may be made more, by what one header and those of lower
         // layers want, and their offsets are counted up by it.
         // SAFETY: Valid by the type invariants.
         if usize::from(unsafe { (*self.raw.headers()).network_header }) > MAX_HEADROOM {
-            return false;
+            return Err(SealError::Malformed);
         }
         let tail = padding + TAG;
         let skb = self.raw.as_ptr();
@@ -154,12 +174,16 @@ impl Segment<'_> {
         };
         self.set_ds(ds);
         if pieces < 0 {
-            return false;
+            return Err(if pieces == ENOMEM.to_errno() {
+                SealError::NoMemory
+            } else {
+                SealError::Malformed
+            });
         }
         if pieces > 0 {
             // SAFETY: As above. The preparation made the data ours, counted its pieces, and found
             // the one with room for the tail; there is headroom for the header.
-            return unsafe {
+            let sealed = unsafe {
                 bindings::skb_seal_sg(
                     skb,
                     trailer,
@@ -171,6 +195,7 @@ impl Segment<'_> {
                     key.as_ptr(),
                 )
             };
+            return sealed.then_some(()).ok_or(SealError::Malformed);
         }
         // SAFETY: The preparation returned 0: the data is linear, in a buffer of ours alone, with
         // `tail` bytes behind it and `DATA_HEADROOM` before it, which is no less than `aead::FRONT`
@@ -185,24 +210,23 @@ impl Segment<'_> {
             ptr::write_bytes(front, 0, aead::FRONT);
             let whole = slice::from_raw_parts_mut(front, aead::FRONT + plain_len + TAG);
             if !aead::seal_in_place(whole, nonce, key) {
-                return false;
+                return Err(SealError::Malformed);
             }
             let start = kernel::bindings::skb_push(skb, HEADER as u32).cast::<u8>();
             ptr::copy_nonoverlapping(header.as_ptr(), start, HEADER);
         }
-        true
+        Ok(())
     }
 
     /// Opens in place a packet whose data is a header and what [`Segment::seal`] puts behind it:
     /// header and tag are cut off, the plaintext (padding included) is left.
     ///
-    /// The outer IP and UDP headers stay in front for [`SkBuff::outer_source`]. `false` means that
-    /// the packet is not authentic, or memory is short; then its data starts where it did, but need
-    /// not be what it was.
-    pub fn open(&mut self, nonce: u64, key: &[u8; 32]) -> bool {
+    /// The outer IP and UDP headers stay in front for [`SkBuff::outer_source`]. One in very many
+    /// pieces is copied into one.
+    pub fn open(&mut self, nonce: u64, key: &[u8; 32]) -> Result<(), OpenError> {
         let len = self.len();
         if len < HEADER + TAG {
-            return false;
+            return Err(OpenError::Malformed);
         }
         let skb = self.raw.as_ptr();
         // SAFETY: Valid by the type invariants. The network header, if it lies in front of the
@@ -210,7 +234,7 @@ impl Segment<'_> {
         unsafe {
             let network = usize::from((*self.raw.headers()).network_header);
             let Some(outer) = self.raw.headroom().checked_sub(network) else {
-                return false;
+                return Err(OpenError::Malformed);
             };
             let pieces = if self.raw.is_linear() && !self.raw.is_cloned() {
                 0
@@ -218,18 +242,31 @@ impl Segment<'_> {
                 bindings::skb_open_prepare(skb, outer as u32)
             };
             if pieces < 0 || !self.raw.may_pull(HEADER) {
-                return false;
+                return Err(OpenError::NoMemory);
             }
             let authentic = if pieces > 0 {
-                bindings::skb_open_sg(skb, HEADER as u32, pieces, nonce, key.as_ptr())
+                match bindings::skb_open_sg(skb, HEADER as u32, pieces, nonce, key.as_ptr()) {
+                    1 => true,
+                    0 => false,
+                    _ => return Err(OpenError::Malformed),
+                }
             } else {
                 // The data is linear, and ours alone.
                 let text = self.raw.data().add(HEADER);
                 let text = slice::from_raw_parts_mut(text, len - HEADER);
                 aead::open_in_place(text, nonce, key)
             };
-            authentic && self.raw.trim(len - TAG) && self.raw.pull(HEADER)
+            if !authentic {
+                return Err(OpenError::Forged);
+            }
+            if !self.raw.trim(len - TAG) {
+                return Err(OpenError::NoMemory);
+            }
+            if !self.raw.pull(HEADER) {
+                return Err(OpenError::Malformed);
+            }
         }
+        Ok(())
     }
 
     /// Forgets everything about the packet that depends on the side of the tunnel it was on. With
@@ -275,14 +312,14 @@ mod tests {
     fn sealed_and_opened() -> Result {
         let mut list = list(b"plain text", DATA_HEADROOM)?;
         let mut segment = list.iter_mut().next().ok_or(EINVAL)?;
-        assert!(segment.seal(&FRONT, 6, 5, &KEY));
+        assert_eq!(segment.seal(&FRONT, 6, 5, &KEY), Ok(()));
         assert_eq!(segment.len(), HEADER + 16 + TAG);
-        assert!(segment.open(5, &KEY));
+        assert_eq!(segment.open(5, &KEY), Ok(()));
         let mut plain = [1; 16];
         copy_head(&segment, &mut plain);
         assert_eq!(&plain, b"plain text\0\0\0\0\0\0");
-        assert!(segment.seal(&FRONT, 0, 5, &KEY));
-        assert!(!segment.open(6, &KEY));
+        assert_eq!(segment.seal(&FRONT, 0, 5, &KEY), Ok(()));
+        assert_eq!(segment.open(6, &KEY), Err(OpenError::Forged));
         Ok(())
     }
 
@@ -293,7 +330,7 @@ mod tests {
         let mut list = list(&payload, DATA_HEADROOM)?;
         let mut segment = list.iter_mut().next().ok_or(EINVAL)?;
         for nonce in 0..2_000 {
-            assert!(!segment.open(nonce, &KEY));
+            assert_eq!(segment.open(nonce, &KEY), Err(OpenError::Forged));
         }
         assert_eq!(segment.len(), payload.len());
         assert_eq!(headroom(&segment), DATA_HEADROOM);
@@ -307,7 +344,7 @@ mod tests {
         let mut sealed = list(&[0; 8], DATA_HEADROOM)?;
         let mut segment = sealed.iter_mut().next().ok_or(EINVAL)?;
         for _ in 0..3 {
-            assert!(segment.seal(&FRONT, 0, 1, &KEY));
+            assert_eq!(segment.seal(&FRONT, 0, 1, &KEY), Ok(()));
         }
         let mut bytes = [0; 8 + 3 * (HEADER + TAG)];
         copy_head(&segment, &mut bytes);
@@ -315,10 +352,10 @@ mod tests {
         let near_the_end = MAX_HEADROOM - 2 * HEADER;
         let mut again = list(&bytes, near_the_end)?;
         let mut segment = again.iter_mut().next().ok_or(EINVAL)?;
-        assert!(segment.open(1, &KEY));
-        assert!(segment.open(1, &KEY));
+        assert_eq!(segment.open(1, &KEY), Ok(()));
+        assert_eq!(segment.open(1, &KEY), Ok(()));
         for _ in 0..3 {
-            assert!(!segment.open(1, &KEY));
+            assert_eq!(segment.open(1, &KEY), Err(OpenError::Forged));
         }
         assert_eq!(headroom(&segment), MAX_HEADROOM);
         Ok(())
@@ -332,7 +369,7 @@ mod tests {
         for (offset, sealed) in [(MAX_HEADROOM, true), (MAX_HEADROOM + 1, false)] {
             // SAFETY: Valid by the type invariants; nothing of this packet is read by that offset.
             unsafe { (*segment.raw.headers()).network_header = offset as u16 };
-            assert_eq!(segment.seal(&FRONT, 0, 1, &KEY), sealed);
+            assert_eq!(segment.seal(&FRONT, 0, 1, &KEY).is_ok(), sealed);
         }
         Ok(())
     }
@@ -357,7 +394,7 @@ mod tests {
                 headers.__bindgen_anon_1.__bindgen_anon_1.csum_start = start as u16;
                 headers.__bindgen_anon_1.__bindgen_anon_1.csum_offset = offset;
             }
-            assert_eq!(segment.seal(&FRONT, 0, 1, &KEY), sealed);
+            assert_eq!(segment.seal(&FRONT, 0, 1, &KEY).is_ok(), sealed);
         }
         Ok(())
     }

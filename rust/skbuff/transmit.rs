@@ -12,6 +12,8 @@ use super::{
     Owned,
     RawSkb,
     SkBuff,
+    ETH_P_IP,
+    ETH_P_IPV6,
     IPV4_HEADER,
     IPV6_HEADER,
     L3, //
@@ -101,6 +103,68 @@ impl<'a> TxPacket<'a> {
                 }
             }
         }
+    }
+
+    /// The source address in the network header.
+    pub fn src_addr(&self) -> Option<IpAddr> {
+        // SAFETY: Valid by the type invariants. While `self` is borrowed nobody changes the data.
+        unsafe {
+            match self.raw().parse_l3()? {
+                L3::V4 => {
+                    let header = self.raw().network_bytes(IPV4_HEADER)?;
+                    Some(IpAddr::from(*header.get(12..)?.first_chunk::<4>()?))
+                }
+                L3::V6 => {
+                    let header = self.raw().network_bytes(IPV6_HEADER)?;
+                    Some(IpAddr::from(*header.get(8..)?.first_chunk::<16>()?))
+                }
+            }
+        }
+    }
+
+    /// Source and destination port, in host order, of a datagram or the first fragment of one, with
+    /// headers as this host makes them for a UDP socket without options: in one piece, and none in
+    /// between but that of IPv6 for fragments. `None` for everything else.
+    #[inline]
+    pub fn udp_ports(&self) -> Option<(u16, u16)> {
+        /// UDP's number, and that of IPv6's fragment header.
+        const UDP: u8 = 17;
+        const FRAGMENT: u8 = 44;
+
+        // SAFETY: Valid by the type invariants. While `self` is borrowed nobody changes the data.
+        let (raw, protocol) = unsafe { (self.raw(), self.raw().protocol()) };
+        // SAFETY: As above.
+        let bytes = |n| unsafe { raw.network_bytes(n) };
+        let udp = match protocol {
+            ETH_P_IP => {
+                let [0x45, _, _, _, _, _, fragment, offset, _, UDP, ..] = bytes(IPV4_HEADER)?
+                else {
+                    return None;
+                };
+                (fragment & 0x1f == 0 && *offset == 0).then_some(IPV4_HEADER)?
+            }
+            ETH_P_IPV6 => match bytes(IPV6_HEADER)?[6] {
+                UDP => IPV6_HEADER,
+                FRAGMENT => {
+                    let [UDP, _, offset, low, ..] = bytes(IPV6_HEADER + 8)?[IPV6_HEADER..] else {
+                        return None;
+                    };
+                    (offset == 0 && low & 0xf8 == 0).then_some(IPV6_HEADER + 8)?
+                }
+                _ => return None,
+            },
+            _ => return None,
+        };
+        let [a, b, c, d] = bytes(udp + 4)?[udp..] else {
+            return None;
+        };
+        Some((u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])))
+    }
+
+    /// Whether this host made it, as far as can be told: it came in by no interface.
+    pub fn is_from_here(&self) -> bool {
+        // SAFETY: Valid by the type invariants.
+        unsafe { (*self.raw().headers()).skb_iif == 0 }
     }
 
     /// The MTU of the packet's route, if it has one.

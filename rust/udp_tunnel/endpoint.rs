@@ -72,6 +72,15 @@ impl Endpoint {
         }
     }
 
+    /// The peer's UDP port, in host order; 0 if it is not known.
+    #[inline]
+    pub fn port(&self) -> u16 {
+        match self {
+            Self::None => 0,
+            Self::V4 { port, .. } | Self::V6 { port, .. } => *port,
+        }
+    }
+
     /// Whether packets take the same path to both.
     pub fn same_path(&self, other: &Self) -> bool {
         match (self, other) {

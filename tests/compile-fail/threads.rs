@@ -44,6 +44,8 @@ use wgk::{
         Datagrams,
         Inner,
         InnerError,
+        OpenError,
+        SealError,
         Segment,
         TxPacket,
         UdpPacket,
@@ -119,6 +121,8 @@ pub fn plain() {
     both::<NetId>();
     both::<NetName>();
     both::<NoSpace>();
+    both::<OpenError>();
+    both::<SealError>();
     both::<RealTime>();
     both::<SipKey>();
     both::<UdpPacket>();

@@ -310,8 +310,11 @@ fn transmit(rng: &mut Rng, this: &Device, dev: &RegisteredDevice, mut packet: Tx
     for mut segment in list.iter_mut() {
         segment.set_mtu(rng.below(2000) as u32);
         segment.set_ds(rng.next() as u8);
-        if rng.below(4) != 0 && !segment.seal(&[4; 16], rng.below(40), rng.next(), &[7; 32]) {
-            return;
+        if rng.below(4) != 0 {
+            let sealed = segment.seal(&[4; 16], rng.below(40), rng.next(), &[7; 32]);
+            if sealed.is_err() {
+                return;
+            }
         }
         match rng.below(3) {
             0 => segment.orphan(),
@@ -398,8 +401,12 @@ fn list(rng: &mut Rng) {
         2 => {
             for mut segment in list.iter_mut() {
                 match rng.below(4) {
-                    0 => drop(segment.seal(&[4; 16], rng.below(100), rng.next(), &[7; 32])),
-                    1 => drop(segment.open(rng.next(), &[7; 32])),
+                    0 => {
+                        let _ = segment.seal(&[4; 16], rng.below(100), rng.next(), &[7; 32]);
+                    }
+                    1 => {
+                        let _ = segment.open(rng.next(), &[7; 32]);
+                    }
                     2 => segment.scrub(true),
                     _ => segment.orphan(),
                 }

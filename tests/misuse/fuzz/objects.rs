@@ -313,7 +313,7 @@ pub(super) fn quick(rng: &mut Rng) {
         19 => {
             if let Some(mut job) = JOBS.take(rng) {
                 for (nonce, mut segment) in job.segments_mut() {
-                    segment.seal(&[4; 16], rng.below(20), nonce, &[7; 32]);
+                    let _ = segment.seal(&[4; 16], rng.below(20), nonce, &[7; 32]);
                     if rng.below(4) == 0 {
                         segment.give_up();
                     }
