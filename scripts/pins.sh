@@ -43,4 +43,4 @@ PIN_GUEST_VERSION=1
 PIN_KERNEL_VERSION=1
 
 # The cache never grows beyond this many MiB for long.
-PIN_CACHE_LIMIT_MIB=$((15 * 1024))
+PIN_CACHE_LIMIT_MIB=$((18 * 1024))
