@@ -24,6 +24,7 @@ help:
 	@echo '                 installed, wireguard-rs-tools goes with prebuilt modules; lintian must be silent'
 	@echo '  deb-modules    the module as a package, wireguard-rs-modules-<release>, and build/deb/repo,'
 	@echo '                 an apt repository of all of them in a directory; KDIR=, KERNEL_SERIES= as above'
+	@echo '  wgrs           the command wgrs, static: build/wgrs'
 	@echo '  doc            rustdoc of both crates, in build/doc'
 	@echo '  rust-analyzer  rust-project.json for editors'
 	@echo '  clean          removes build/ (what is shared stays in ~/.cache/wireguard-rs)'
@@ -79,7 +80,7 @@ demo:
 test:
 	@scripts/test
 
-lint unit fuzz smoke kselftest scenarios interop kunit sanitize:
+lint unit fuzz smoke kselftest scenarios interop kunit sanitize wgrs:
 	@scripts/$@
 
 mutants:
@@ -112,5 +113,5 @@ profile:
 clean:
 	rm -rf build rust-project.json
 
-PHONY := all help module clippy install uninstall deb deb-modules doc rust-analyzer demo test lint unit fuzz mutants smoke kselftest netlink clients network field scenarios interop kunit misuse sanitize bench flood profile clean
+PHONY := all help module wgrs clippy install uninstall deb deb-modules doc rust-analyzer demo test lint unit fuzz mutants smoke kselftest netlink clients network field scenarios interop kunit misuse sanitize bench flood profile clean
 .PHONY: $(PHONY)

@@ -44,5 +44,7 @@ if [[ $driver == ours ]]; then
 	timeout 1500 ./events.py || status=1
 	echo "# peers on demand"
 	timeout 600 ./on_demand.py || status=1
+	echo "# the command wgrs"
+	timeout 600 ./wgrs.py || status=1
 fi
 exit "$status"

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Arguments.
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::failure::Failure;
+use crate::netlink::attribute;
+use crate::schema::SET_DEVICE;
+
+/// What WireGuard does, and why not, with the module wireguard_rs
+#[derive(Parser)]
+#[command(
+    name = "wgrs",
+    version,
+    after_help = "Interfaces are those of the network namespace it runs in. See wgrs(8) for exit statuses."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What it can do.
+#[derive(Subcommand)]
+pub enum Command {
+    /// A line for each peer: up since when, or why not
+    Show {
+        /// Only this interface
+        interface: Option<String>,
+        /// One array of interfaces with all that is known
+        #[arg(long)]
+        json: bool,
+    },
+    /// A line for each event as it comes, until it is stopped
+    Monitor {
+        /// Only events of the interface that is called so
+        interface: Option<String>,
+        /// One object a line
+        #[arg(long)]
+        json: bool,
+        /// Begin with what is there, as if it had just been added
+        #[arg(long)]
+        initial: bool,
+        /// Room for events that are not read yet
+        #[arg(long, value_name = "KIB", default_value_t = 16384, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+        room: u32,
+    },
+    /// Everything that can be counted, in OpenMetrics
+    Metrics,
+    /// Change settings of an interface that 'wg set' has not got
+    Set {
+        /// Which one
+        interface: String,
+        /// Names and values: local-gso on|off
+        #[arg(required = true, num_args = 2.., value_names = ["SETTING", "VALUE"])]
+        settings: Vec<String>,
+    },
+    /// Completion for a shell, to be sourced by it
+    Completion {
+        /// For which
+        shell: Shell,
+    },
+}
+
+/// Shells that there is completion for.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Shell {
+    /// bash
+    Bash,
+}
+
+/// Attributes of `device-set` for names and values.
+pub fn settings(words: &[String]) -> Result<Vec<(u16, Vec<u8>)>, Failure> {
+    let mut found: Vec<(u16, Vec<u8>)> = Vec::new();
+    for pair in words.chunks(2) {
+        let [name, value] = pair else {
+            return Err(Failure::Usage(format!(
+                "'{}' has no value; see 'wgrs set --help'",
+                pair[0]
+            )));
+        };
+        let setting = match (name.as_str(), value.as_str()) {
+            ("local-gso", "on") => (attribute(&SET_DEVICE, "local-gso"), vec![1]),
+            ("local-gso", "off") => (attribute(&SET_DEVICE, "local-gso"), vec![0]),
+            ("local-gso", _) => {
+                return Err(Failure::Usage(format!(
+                    "local-gso is on or off, not '{value}'"
+                )))
+            }
+            _ => {
+                return Err(Failure::Usage(format!(
+                    "there is no setting '{name}'; there is local-gso"
+                )))
+            }
+        };
+        if found.iter().any(|(kind, _)| *kind == setting.0) {
+            return Err(Failure::Usage(format!("'{name}' is there twice")));
+        }
+        found.push(setting);
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn arguments() {
+        Cli::command().debug_assert();
+        let ok = |args: &str| Cli::try_parse_from(args.split(' ')).is_ok();
+        assert!(
+            ok("wgrs show")
+                && ok("wgrs show wg0 --json")
+                && ok("wgrs monitor --json --initial")
+                && ok("wgrs set wg0 local-gso on")
+        );
+        assert!(
+            !ok("wgrs")
+                && !ok("wgrs show wg0 wg1")
+                && !ok("wgrs set wg0 local-gso")
+                && !ok("wgrs completion sh")
+        );
+    }
+
+    #[test]
+    fn what_is_set() {
+        let of = |words: &str| settings(&words.split(' ').map(String::from).collect::<Vec<_>>());
+        assert_eq!(of("local-gso on").unwrap(), [(6, vec![1])]);
+        assert_eq!(of("local-gso off").unwrap(), [(6, vec![0])]);
+        for wrong in [
+            "local-gso 1",
+            "mtu 7",
+            "local-gso on local-gso off",
+            "local-gso on local-gso",
+        ] {
+            assert_eq!(of(wrong).unwrap_err().status(), 2, "{wrong}");
+        }
+    }
+
+    /// Nothing that can be asked for lacks a word in the manual, and no exit status.
+    #[test]
+    fn manual() {
+        let manual = include_str!("../../../debian/wgrs.8").replace("\\-", "-");
+        for command in Cli::command().get_subcommands() {
+            assert!(
+                manual.contains(&format!("\n.B {}", command.get_name())),
+                "wgrs.8 has no {}",
+                command.get_name()
+            );
+            for option in command.get_arguments().filter_map(|a| a.get_long()) {
+                assert!(
+                    manual.contains(&format!("--{option}")),
+                    "wgrs.8 has no --{option}"
+                );
+            }
+        }
+        for status in 0..=6 {
+            assert!(
+                manual.contains(&format!(".B {status}\n")),
+                "wgrs.8 has no status {status}"
+            );
+        }
+    }
+}

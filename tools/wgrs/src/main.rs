@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-2.0
+//! `wgrs`: what WireGuard does, and why not, with the module wireguard_rs. See wgrs(8).
+
+#![forbid(unsafe_code)]
+
+mod cli;
+mod clock;
+mod failure;
+mod metrics;
+mod mirror;
+mod monitor;
+mod netlink;
+mod schema;
+mod show;
+mod wire;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use cli::{Cli, Command, Shell};
+use clock::Clock;
+use failure::{Failure, SETTING};
+use netlink::Family;
+
+/// How often a dump that was changed under is begun anew.
+const ATTEMPTS: u32 = 5;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Who reads has had enough.
+        Err(e) if e.is_closed_pipe() => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("wgrs: {e}");
+            e.status().into()
+        }
+    }
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|e| Failure::System("printing", e))
+}
+
+fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Show { interface, json } => {
+            let devices = Family::open()?.devices(interface.as_deref(), ATTEMPTS)?;
+            let clock = Clock::now();
+            print(&if json {
+                format!("{}\n", show::json(devices, &clock))
+            } else {
+                show::text(&devices, &clock)
+            })
+        }
+        Command::Monitor {
+            interface,
+            json,
+            initial,
+            room,
+        } => {
+            let mut monitor = monitor::Monitor {
+                out: io::stdout().lock(),
+                json,
+                interface: interface.as_deref(),
+                initial,
+                room: room as usize * 1024,
+            };
+            monitor.run(&mut Family::open()?)
+        }
+        Command::Metrics => print(&metrics::text(&Family::open()?.devices(None, ATTEMPTS)?)),
+        Command::Set {
+            interface,
+            settings,
+        } => {
+            let settings = cli::settings(&settings)?;
+            let name = [interface.as_bytes(), b"\0"].concat();
+            let mut attributes = vec![(
+                netlink::attribute(&schema::SET_DEVICE, "ifname"),
+                name.as_slice(),
+            )];
+            attributes.extend(
+                settings
+                    .iter()
+                    .map(|(kind, value)| (*kind, value.as_slice())),
+            );
+            Family::open()?
+                .ask(
+                    SETTING,
+                    "device-set",
+                    wire::ACK,
+                    Some(&interface),
+                    &attributes,
+                )
+                .map(drop)
+        }
+        Command::Completion { shell: Shell::Bash } => {
+            let mut out = Vec::new();
+            clap_complete::generate(
+                clap_complete::Shell::Bash,
+                &mut Cli::command(),
+                "wgrs",
+                &mut out,
+            );
+            print(&String::from_utf8_lossy(&out))
+        }
+    }
+}
