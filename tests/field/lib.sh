@@ -19,7 +19,7 @@ sent() { ip netns exec "$1" cat "/sys/class/net/$2/statistics/tx_packets"; }
 
 # pings NS ADDRESS [OPTION...]: three are answered.
 pings() {
-	ip netns exec "$1" ping -q -c 3 -i 0.1 -W 5 "${@:3}" "$2" | grep -q ' 3 received'
+	ip netns exec "$1" ping -q -c 3 -i 0.1 -W 20 "${@:3}" "$2" | grep -q ' 3 received'
 }
 
 # equal A B: says so if they are not.

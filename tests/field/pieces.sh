@@ -21,16 +21,14 @@ transfer() {
 	wait "$wait" && return "$out"
 }
 
-for mtu in 4000 36000 65000 100000; do
+for mtu in 4000 36000 65000; do
 	for ns in left right; do ip -n "$ns" link set wg0 mtu "$mtu"; done
-	# More than a datagram can hold, a tunnel's MTU is only for what is not one.
-	((mtu < 65536)) || continue
 	size=$((mtu - 28))
 	for to in "${inner4[right]}" "${inner6[right]}"; do
 		check "MTU $mtu: pings of $size to $to" pings left "$to" -s "$size"
 	done
 done
-check "MTU 100000: TCP" transfer "${inner4[right]}"
+check "MTU $mtu: TCP" transfer "${inner4[right]}"
 for ns in left right; do
 	for reason in rx-auth rx-memory rx-header tx-seal tx-malformed; do
 		check "$ns: no $reason" equal "$(dropped "$ns" wg0 "$reason")" 0
