@@ -371,6 +371,8 @@ impl Peer {
             .ip()
             .map_or(0, |ip| conduct::place(ip, endpoint.port()));
         self.place.store(place, Relaxed);
+        // What came back was sent elsewhere.
+        self.looped_ns.store(0, Relaxed);
     }
 
     /// Forgets which of our addresses the peer was last heard on, and the route that went with it.

@@ -123,9 +123,7 @@ pub(crate) fn xmit(device: &Device, dev: &RegisteredDevice, skb: TxPacket<'_>) -
     }
     if is_own_message(device, &peer, &skb, &guard) {
         tell_of_loop(device, dev, &peer, destination);
-        if skb.is_from_here() {
-            peer.looped_ns.store(boottime_coarse_ns(), Relaxed);
-        }
+        peer.looped_ns.store(boottime_coarse_ns(), Relaxed);
         // Its sender is a socket of ours.
         return fail(skb, false, Reason::TxLoop, ELOOP);
     }
@@ -166,9 +164,13 @@ pub(crate) fn xmit(device: &Device, dev: &RegisteredDevice, skb: TxPacket<'_>) -
 /// through the tunnel. Sent, it would come back, larger each time.
 ///
 /// What only looks like one, as that of a tunnel of another host, is not from an address and port of
-/// ours. A message to another peer may go through this one.
+/// ours; or it is forwarded, and masquerading gave it both. A message to another peer may go through
+/// this one.
 #[inline]
 fn is_own_message(device: &Device, peer: &Peer, skb: &TxPacket<'_>, guard: &Guard) -> bool {
+    if !skb.is_from_here() {
+        return false;
+    }
     let Some((source, port)) = skb.udp_ports() else {
         return false;
     };

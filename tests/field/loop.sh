@@ -95,5 +95,9 @@ in_right wg set wg0 peer "${public[left]}" allowed-ips "${inner4[left]}/32,${inn
 in_right sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.wg0.rp_filter=0
 ip -n right route add 10.5.0.0/24 dev wg0
 check "another host's tunnel through it, with the same port to the same endpoint" pings third "${inner4[right]}"
+in_left iptables -t nat -A POSTROUTING -o wg0 -j MASQUERADE
+in_left conntrack -F >/dev/null 2>&1
+check "and masqueraded, so with our address as well" pings third "${inner4[right]}"
+check "as the endpoint shows" test -n "$(in_right wg show wg0 endpoints | grep -F "${inner4[left]}:${port[left]}")"
 check "none of these was refused" equal "$(dropped left wg0 tx-loop)" "$before"
 verdict
