@@ -31,7 +31,8 @@ traced() {
 	return "$status"
 }
 # One after the other: many of them in a tick of the clock, of which the first may take no work item.
-pings() { ip netns exec left taskset -c "$1" ping -q -f -c 2000 -W 10 192.168.77.2; }
+# Not short ones, of which none would.
+pings() { ip netns exec left taskset -c "$1" ping -q -f -c 2000 -s 1000 -W 10 192.168.77.2; }
 bulk() { ip netns exec left taskset -c "$1" iperf3 -c 192.168.77.2 -t 3; }
 online() { echo "$2" >/sys/devices/system/cpu/cpu"$1"/online; }
 lossless() { grep -q ' 0% packet loss' "$tmp/out"; }
