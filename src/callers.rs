@@ -22,7 +22,6 @@ use wgk::alloc::{
     KVec,
     GFP_ATOMIC, //
 };
-use zerocopy::IntoBytes;
 
 use crate::messages::{
     expired,
@@ -67,6 +66,16 @@ fn user(source: IpAddr) -> (bool, u64) {
     }
 }
 
+/// What only who made the message could make. Its index and MACs are not: whoever has seen it can give
+/// it others, and would have the answer if that were another call.
+fn authentic(message: &Initiation) -> (&[u8], &[u8], &[u8]) {
+    (
+        &message.ephemeral,
+        &message.encrypted_static,
+        &message.encrypted_timestamp,
+    )
+}
+
 /// The calls of one device.
 ///
 /// # Invariants
@@ -99,7 +108,7 @@ impl<P> Callers<P> {
         now_ns: u64,
     ) -> bool {
         self.expire(now_ns);
-        let again = |call: &KBox<Call<P>>| call.message.as_bytes() == message.as_bytes();
+        let again = |call: &KBox<Call<P>>| authentic(&call.message) == authentic(message);
         let same = |call: &&KBox<Call<P>>| user(call.source) == user(source);
         if self.calls.iter().any(again)
             || self.calls.iter().filter(same).count() >= MAX_OF_SOURCE
@@ -137,6 +146,12 @@ impl<P> Callers<P> {
         true
     }
 
+    /// Whether somebody has called with this key.
+    pub fn has(&mut self, key: &[u8; 32], now_ns: u64) -> bool {
+        self.expire(now_ns);
+        self.calls.iter().any(|call| call.key == *key)
+    }
+
     /// The peer with this key is there now: its calls are to be taken. Whether there are any.
     pub fn want(&mut self, key: &[u8; 32], now_ns: u64) -> bool {
         self.expire(now_ns);
@@ -158,11 +173,12 @@ impl<P> Callers<P> {
         call
     }
 
-    /// Forgets those that have been kept for long enough.
-    pub fn expire(&mut self, now_ns: u64) {
+    /// Forgets those that have been kept for long enough. Whether there are others.
+    pub fn expire(&mut self, now_ns: u64) -> bool {
         self.calls
             .retain(|call| !expired(call.at_ns, KEPT_NS, now_ns));
         self.give_back();
+        !self.calls.is_empty()
     }
 
     /// Forgets all.
@@ -268,6 +284,24 @@ mod tests {
     }
 
     #[test]
+    fn what_is_not_authentic_makes_no_other_call() {
+        let mut callers = Callers::new();
+        assert!(note(&mut callers, 1, NOW));
+        assert!(callers.has(&[1; 32], NOW) && !callers.has(&[2; 32], NOW));
+        let mut copy = message(1);
+        copy.sender_index = 7.into();
+        copy.macs.mac2 = [1; 16];
+        assert!(!callers.note(&[1; 32], &copy, v4(2), 2, NOW));
+        // Nor does what shares a part with it, and is not authentic at all, stand in its way.
+        let mut other = message(2);
+        other.encrypted_timestamp[0] ^= 1;
+        assert!(callers.note(&[2; 32], &other, v4(3), 3, NOW));
+        assert!(note(&mut callers, 2, NOW));
+        assert_eq!(callers.calls.len(), 3);
+        assert!(!callers.has(&[1; 32], NOW + KEPT_NS));
+    }
+
+    #[test]
     fn the_oldest_goes() {
         let mut callers = Callers::new();
         let many = MAX_KEPT as u32;
@@ -340,7 +374,8 @@ mod tests {
         let mut callers = Callers::new();
         assert!(note(&mut callers, 1, NOW));
         assert!(callers.calls.capacity() > 0);
-        callers.expire(NOW + KEPT_NS);
+        assert!(callers.expire(NOW + KEPT_NS - 1));
+        assert!(!callers.expire(NOW + KEPT_NS));
         assert_eq!(callers.calls.capacity(), 0);
         assert!(note(&mut callers, 1, NOW));
         assert!(callers.want(&[1; 32], NOW));

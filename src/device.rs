@@ -269,8 +269,9 @@ impl Device {
 
     /// Forgets who called: nobody is to answer any more. Any context.
     pub(crate) fn forget_callers(&self) {
-        self.callers.lock().clear();
         self.callers_timer.disarm();
+        // After that: what is noted meanwhile has its timer.
+        self.callers.lock().clear();
     }
 
     /// Sets all timers of all peers free to run, or stops them.

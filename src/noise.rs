@@ -388,6 +388,11 @@ impl Handshake {
         Ok(())
     }
 
+    /// Whether an initiation was accepted that is not answered yet, nor given up for another handshake.
+    pub fn owes_response(&self) -> bool {
+        matches!(self.progress, Progress::ConsumedInitiation { .. })
+    }
+
     /// The response to the accepted initiation (MACs zero), or `None` if there is none or its
     /// keys are of low order. `ephemeral` and `sender_index` as in [`Self::create_initiation`].
     pub fn create_response(

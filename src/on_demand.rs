@@ -33,6 +33,7 @@ use crate::{
     },
     events,
     messages::Initiation,
+    peer::Peer,
     receive, //
 };
 
@@ -63,6 +64,15 @@ pub(crate) fn unknown(
     // Added while this was on its way here: then who did that has not seen it.
     if device.peer_by_key(key).is_some() {
         wanted(device, key);
+    }
+}
+
+/// A peer was just made, and not configured yet. If it has called it will be answered: an initiation of
+/// ours would cross that, and each side give up its own for the other's. So it waits for its time.
+pub(crate) fn expected(device: &Device, peer: &Peer) {
+    let now = boottime_coarse_ns();
+    if device.callers.lock().has(peer.public_key(), now) {
+        peer.pace.note(now);
     }
 }
 
@@ -99,6 +109,10 @@ impl WorkItem<WORK_ANSWER> for Device {
 /// Nobody wanted them.
 impl TimerCallback for Device {
     fn fired(this: RcuArc<Device>) {
-        this.callers.lock().expire(boottime_coarse_ns());
+        let left = this.callers.lock().expire(boottime_coarse_ns());
+        // Of two who armed it the earlier one may have been the last to do so.
+        if left {
+            Timer::<Device>::arm(&this, mono_coarse_ns().saturating_add(KEPT_NS));
+        }
     }
 }

@@ -241,6 +241,7 @@ fn set_peer(
             }
             let preshared_key = preshared_key.clone().unwrap_or_else(Secret::zero);
             let peer = Peer::create(device, config, public_key, preshared_key)?;
+            on_demand::expected(device, &peer);
             (peer, true)
         }
     };

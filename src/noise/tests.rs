@@ -352,8 +352,11 @@ mod suite {
         let opened = open_initiation(&theirs, &pair.id_a).unwrap();
         let ss = pair.a.static_static(&pair.id_a).unwrap();
         let authenticated = opened.authenticate(&ss).unwrap();
+        assert!(!pair.a.owes_response());
         assert_eq!(pair.a.commit_initiation(authenticated, NOW), Ok(()));
+        assert!(pair.a.owes_response());
         let response = pair.a.create_response(10, secret(0x35)).unwrap();
+        assert!(!pair.a.owes_response());
         let context = pair.b.response_context().unwrap();
         let opened = context.open(&response, &pair.id_b).unwrap();
         assert!(pair.b.commit_response(opened));
@@ -361,6 +364,12 @@ mod suite {
         assert!(agree(&a.unwrap(), &b.unwrap()));
         // B still takes A's initiation, which comes late.
         assert_eq!(pair.accept(&ours), Some(Ok(())));
+        // Until B begins one of its own instead.
+        assert!(pair.b.owes_response());
+        pair.b
+            .create_initiation(&pair.id_b, 11, secret(0x46), STAMP)
+            .unwrap();
+        assert!(!pair.b.owes_response());
     }
 
     #[test]

@@ -92,14 +92,15 @@ pub(super) fn create_initiation(peer: &RcuArc<Peer>) -> Result<Initiation, Optio
 }
 
 /// Builds the response to the initiation that was just accepted, without its MACs. Process context.
-/// Errors as for [`create_initiation`].
+/// Errors as for [`create_initiation`]; `None` also if that was given up since, for an initiation of
+/// ours, whose index is to stay, or because the interface went down.
 pub(super) fn create_response(peer: &RcuArc<Peer>) -> Result<Response, Option<Failure>> {
     if !random::ready() {
         return Err(Some(Failure::NoEntropy));
     }
     let _identity = peer.device.identity.read();
     let mut state = peer.handshake.lock();
-    if peer.is_dead() {
+    if peer.is_dead() || !state.noise.owes_response() {
         return Err(None);
     }
     let index = new_pending(peer, &mut state)?;

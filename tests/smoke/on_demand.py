@@ -139,6 +139,21 @@ def one(lab):
     report(bool(ears.wait('session-established')), 'and has a session')
     remove(net, peer.public)
 
+    # Told to keep the way open it would initiate at once, and that would cross the answer.
+    said = desk.told(ears, call)
+    add(net, peer.public, nl.endpoint('10.1.0.2', peer.port), nl.u16(nl.P_KEEPALIVE, 25))
+    kinds = [m.kind for m in peer.receive(1)]
+    report('unknown-peer' in [n for n, _ in said] and kinds == [RESPONSE], 'added with an endpoint and a keepalive it is answered, and not called', kinds)
+    remove(net, peer.public)
+
+    # A copy with another index and other MACs, from elsewhere: no call, and not what is answered.
+    desk.told(ears, call)
+    call_again = peer.macs(peer.sent[-1][:4] + b'copy' + peer.sent[-1][8:116])
+    said = desk.told(ears, lambda: other.raw(call_again))
+    add(net, peer.public)
+    report(not said and len(answers(1)) == 1 and not list(other.receive(0)), 'a copy with another index diverts no answer', said)
+    remove(net, peer.public)
+
     # Whoever knows both public keys can claim to be somebody.
     liar = desk.caller('liar', 51902)
     liar.public = peer.public

@@ -243,6 +243,9 @@ impl Party for Actor<'_> {
         if !side.ready {
             return Err(Failed::ForNow);
         }
+        if !side.handshake.owes_response() {
+            return Err(Failed::ForGood);
+        }
         let index = side.new_pending(self.me)?;
         let ephemeral = side.ephemeral(self.me);
         side.handshake
