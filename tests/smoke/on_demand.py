@@ -94,6 +94,22 @@ def one(lab):
     def answers(seconds=0.3):
         return [m for m in peer.receive(seconds) if m.kind == RESPONSE]
 
+    def added(*calls, more=()):
+        """Makes the calls and adds the peer while they are kept, on a slow machine at another try. What each call was told as."""
+        for _ in range(10):
+            ears.take()
+            begun, said = time.monotonic(), []
+            for this in calls:
+                said.append([n for n, _ in desk.told(ears, this) if n == 'unknown-peer'])
+            add(net, peer.public, *more)
+            if time.monotonic() - begun < 1.5:
+                break
+            remove(net, peer.public)
+            for client in peer, other:
+                list(client.receive(0.3))
+        wait_for(lambda: desk.peers()[peer.public.hex()].get('unconfirmed'), SECONDS)
+        return said
+
     ears = Ears(desk.a)
     ears.close()
     before = desk.invalid()
@@ -117,9 +133,9 @@ def one(lab):
     # A repeated datagram is no other call.
     said = desk.told(ears, lambda: peer.raw(peer.sent[-1]))
     report(not said, 'the same message once more is not told', said)
-    desk.told(ears, call)
+    remove(net, peer.public)
+    added(call, call)
     recorded = peer.sent[-1]
-    add(net, peer.public)
     report(len(answers(1)) == 1, 'when it is added it is answered, once, though it called twice')
     said = desk.told(ears, lambda: peer.raw(recorded))
     report(not answers() and 'unknown-peer' not in [n for n, _ in said], 'the answered message once more is a replay', said)
@@ -140,18 +156,15 @@ def one(lab):
     remove(net, peer.public)
 
     # Told to keep the way open it would initiate at once, and that would cross the answer.
-    said = desk.told(ears, call)
-    add(net, peer.public, nl.endpoint('10.1.0.2', peer.port), nl.u16(nl.P_KEEPALIVE, 25))
+    said = added(call, more=(nl.endpoint('10.1.0.2', peer.port), nl.u16(nl.P_KEEPALIVE, 25)))
     kinds = [m.kind for m in peer.receive(1)]
-    report('unknown-peer' in [n for n, _ in said] and kinds == [RESPONSE], 'added with an endpoint and a keepalive it is answered, and not called', kinds)
+    report(said == [['unknown-peer']] and kinds == [RESPONSE], 'added with an endpoint and a keepalive it is answered, and not called', kinds)
     remove(net, peer.public)
 
     # A copy with another index and other MACs, from elsewhere: no call, and not what is answered.
-    desk.told(ears, call)
-    call_again = peer.macs(peer.sent[-1][:4] + b'copy' + peer.sent[-1][8:116])
-    said = desk.told(ears, lambda: other.raw(call_again))
-    add(net, peer.public)
-    report(not said and len(answers(1)) == 1 and not list(other.receive(0)), 'a copy with another index diverts no answer', said)
+    said = added(call, lambda: other.raw(peer.macs(peer.sent[-1][:4] + b'copy' + peer.sent[-1][8:116])))
+    got, elsewhere = [m.kind for m in peer.receive(1)], [m.kind for m in other.receive(0)]
+    report(said == [['unknown-peer'], []] and got == [RESPONSE] and not elsewhere, 'a copy with another index diverts no answer', f'{said}, {got}, {elsewhere}')
     remove(net, peer.public)
 
     # Whoever knows both public keys can claim to be somebody.
