@@ -14,7 +14,9 @@ use kernel::{
     sync::Mutex,
     workqueue::{
         impl_has_work,
-        Work, //
+        HasWork,
+        Work,
+        WorkItem, //
     }, //
 };
 
@@ -265,6 +267,17 @@ impl Device {
         *current = identity;
         self.forget_callers();
         config.each_peer(|peer| each(peer, first));
+    }
+
+    /// Has a work of the device's own queued, unless the interface goes. Any context.
+    pub(crate) fn call<const ID: u64>(this: &RcuArc<Self>)
+    where
+        Self: WorkItem<ID, Pointer = RcuArc<Self>> + HasWork<Self, ID>,
+    {
+        let guard = read_lock();
+        if let Some(resources) = this.resources.load(&guard) {
+            resources.handshake_send_wq.enqueue::<_, ID>(this.clone());
+        }
     }
 
     /// Forgets who called: nobody is to answer any more. Any context.

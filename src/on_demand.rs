@@ -10,10 +10,7 @@ use kernel::workqueue::WorkItem;
 
 use wgk::{
     cpu,
-    rcu::{
-        read_lock,
-        RcuArc, //
-    },
+    rcu::RcuArc,
     time::{
         boottime_coarse_ns,
         mono_coarse_ns, //
@@ -79,14 +76,8 @@ pub(crate) fn expected(device: &Device, peer: &Peer) {
 /// The peer with this key is there, and configured: its calls are answered, if there are any. Any
 /// context.
 pub(crate) fn wanted(device: &RcuArc<Device>, key: &[u8; 32]) {
-    if !device.callers.lock().want(key, boottime_coarse_ns()) {
-        return;
-    }
-    let guard = read_lock();
-    if let Some(resources) = device.resources.load(&guard) {
-        resources
-            .handshake_send_wq
-            .enqueue::<_, WORK_ANSWER>(device.clone());
+    if device.callers.lock().want(key, boottime_coarse_ns()) {
+        Device::call::<WORK_ANSWER>(device);
     }
 }
 

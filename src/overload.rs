@@ -70,13 +70,8 @@ fn look_later(device: &RcuArc<Device>) {
 /// It may be over.
 impl TimerCallback<1> for Device {
     fn fired(this: RcuArc<Device>) {
-        let guard = read_lock();
         // Giving back what was made for the load sleeps.
-        if let Some(resources) = this.resources.load(&guard) {
-            resources
-                .handshake_send_wq
-                .enqueue::<_, WORK_LOAD>(this.clone());
-        }
+        Device::call::<WORK_LOAD>(&this);
     }
 }
 

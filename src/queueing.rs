@@ -159,9 +159,7 @@ impl<O: RcuObject> Stage<O> {
         }
         Ok(())
     }
-}
 
-impl<O: RcuObject> Stage<O> {
     /// Workers that are up, or called; of CPUs that share a mark one. Any context.
     pub(crate) fn workers_up(&self) -> usize {
         self.work.context().jobs.workers.up() as usize

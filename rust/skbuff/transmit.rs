@@ -90,33 +90,29 @@ impl<'a> TxPacket<'a> {
     /// The destination address in the network header.
     #[inline]
     pub fn dst_addr(&self) -> Option<IpAddr> {
-        // SAFETY: Valid by the type invariants. While `self` is borrowed nobody changes the data.
-        unsafe {
-            match self.raw().parse_l3()? {
-                L3::V4 => {
-                    let addr = self.raw().network_bytes(IPV4_HEADER)?.last_chunk::<4>()?;
-                    Some(IpAddr::from(*addr))
-                }
-                L3::V6 => {
-                    let addr = self.raw().network_bytes(IPV6_HEADER)?.last_chunk::<16>()?;
-                    Some(IpAddr::from(*addr))
-                }
-            }
-        }
+        // It is the last field.
+        self.addr_before_end(0)
     }
 
     /// The source address in the network header.
     pub fn src_addr(&self) -> Option<IpAddr> {
+        // The destination's is behind it.
+        self.addr_before_end(1)
+    }
+
+    /// The address in the network header behind which so many others come.
+    #[inline]
+    fn addr_before_end(&self, others: usize) -> Option<IpAddr> {
         // SAFETY: Valid by the type invariants. While `self` is borrowed nobody changes the data.
         unsafe {
             match self.raw().parse_l3()? {
                 L3::V4 => {
-                    let header = self.raw().network_bytes(IPV4_HEADER)?;
-                    Some(IpAddr::from(*header.get(12..)?.first_chunk::<4>()?))
+                    let header = self.raw().network_bytes(IPV4_HEADER - 4 * others)?;
+                    Some(IpAddr::from(*header.last_chunk::<4>()?))
                 }
                 L3::V6 => {
-                    let header = self.raw().network_bytes(IPV6_HEADER)?;
-                    Some(IpAddr::from(*header.get(8..)?.first_chunk::<16>()?))
+                    let header = self.raw().network_bytes(IPV6_HEADER - 16 * others)?;
+                    Some(IpAddr::from(*header.last_chunk::<16>()?))
                 }
             }
         }
