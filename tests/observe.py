@@ -165,13 +165,18 @@ def reasons():
     return [a['name'] for s in specification()['attribute-sets'] if s['name'] == 'drops' for a in s['attributes']]
 
 
-def drops(name):
-    """What an interface of this namespace has dropped, by reason."""
+def device(name):
+    """What is told of an interface of this namespace."""
     with Family() as family:
-        error, device = family.device(name)
+        error, found = family.device(name)
     if error:
         raise OSError(error, os.strerror(error), name)
-    return device['drops']
+    return found
+
+
+def drops(name):
+    """What an interface of this namespace has dropped, by reason."""
+    return device(name)['drops']
 
 
 def follow(family):
@@ -199,8 +204,8 @@ def main():
                 error, found = family.call('device-get', nl.name(2, name))
             case _:
                 error, found = family.devices()
-    for device in found:
-        print(json.dumps(device))
+    for one in found:
+        print(json.dumps(one))
     if error:
         print(f'observe: {os.strerror(error)}', file=sys.stderr)
     return int(error != 0)

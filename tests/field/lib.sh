@@ -10,8 +10,7 @@ FIELD=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 # dropped NS DEV REASON: how many were, for that reason.
 dropped() {
-	ip netns exec "$1" python3 "$FIELD/../observe.py" "$2" |
-		python3 -c 'import json, sys; print(json.load(sys.stdin)["drops"].get(sys.argv[1], 0))' "$3"
+	ip netns exec "$1" python3 "$FIELD/../observe.py" "$2" | jq --arg reason "$3" '.drops[$reason] // 0'
 }
 
 # sent NS DEV: packets that it has sent.
@@ -27,7 +26,7 @@ equal() { [[ $1 == "$2" ]] || { echo "$1, should be $2"; return 1; }; }
 # at_most A B: likewise.
 at_most() { (($1 <= $2)) || { echo "$1, should be $2 at most"; return 1; }; }
 
-# end_case: forgets all namespaces of a case, and shows what the kernel has to say.
+# end_case [NAMESPACE...]: forgets all namespaces of a case, those beside the pair as well.
 end_case() {
 	namespaces_down
 	for ns in "$@"; do ip netns del "$ns" 2>/dev/null; done

@@ -459,6 +459,21 @@ def say(line):
     print('|' + line, flush=True)
 
 
+def run_parts(title, parts, lab_of=lambda _: Lab()):
+    """Those of the parts that words of the command line name, or all; whether a check has failed."""
+    for part in parts:
+        if sys.argv[1:] and part.__name__ not in sys.argv[1:]:
+            continue
+        print(f'# {title}: {part.__doc__}', flush=True)
+        lab = lab_of(part)
+        try:
+            part(lab)
+        except Exception as e:
+            report(False, f'{title}: {part.__name__}', repr(e))
+        lab.close()
+    return bool(FAILED)
+
+
 def run_rows(words):
     """All rows whose title has one of the words in it; the number of titles."""
     count = 0

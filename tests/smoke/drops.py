@@ -25,7 +25,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(HERE, '../network'), os.path.join(HERE, '..')]
 
 import observe  # noqa: E402
-from lab import ETH_P_IP, FAILED, UDP_SEGMENT, Lab, command, report, udp, wait_for  # noqa: E402
+from lab import ETH_P_IP, UDP_SEGMENT, command, report, udp, wait_for  # noqa: E402
 from wgpeer import COOKIE, DATA, INITIATION, Peer, blake, chacha20, unseal  # noqa: E402
 
 NOBODY = ('setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', '--inh-caps=-all')
@@ -294,18 +294,16 @@ def kept(lab):
     good = plain[:-16] + hashlib.blake2s(plain[:-16], digest_size=16, key=cookie).digest()
     junk = plain[:-16] + b'junk' * 4
 
-    def device():
-        with pair.home, observe.Family() as family:
-            return family.device('wg0')[1]
-
     # Load ends by itself a second after there was any; on a slow machine at another try it has not.
     for _ in range(20):
         peer.raw_many(plain, 12000)
         with Hogs():
             # Nobody works on them: what is queued stays queued, and load stays as it is.
-            if 'under-load' not in device():
+            with pair.home:
+                device = observe.device('wg0')
+            if 'under-load' not in device:
                 continue
-            queued, before = device()['handshakes'], counts(pair)
+            queued, before = device['handshakes'], counts(pair)
             peer.raw_many(junk, 4500, threads=1)
             after_junk = change(pair, before)
             peer.raw_many(good, 600, threads=1)
@@ -421,17 +419,7 @@ def main():
         return module.attempt(self.socket().sendto, b'x', (to, 7))
 
     module.Pair.barrier_quiet, module.Pair.say_to = barrier_quiet, say_to
-    for part in received, guessed, flooded, kept, crowded, sent, waiting:
-        if sys.argv[1:] and part.__name__ not in sys.argv[1:]:
-            continue
-        print(f'# drops: {part.__doc__}', flush=True)
-        lab = Lab()
-        try:
-            part(lab)
-        except Exception as e:
-            report(False, f'drops: {part.__name__}', repr(e))
-        lab.close()
-    return bool(FAILED)
+    return module.run_parts('drops', (received, guessed, flooded, kept, crowded, sent, waiting))
 
 
 if __name__ == '__main__':

@@ -27,7 +27,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(HERE, '../network'), os.path.join(HERE, '..')]
 
 import observe  # noqa: E402
-from lab import FAILED, Lab, Ns, report, wait_for  # noqa: E402
+from lab import Lab, Ns, report, run_parts, wait_for  # noqa: E402
 from observe import nl  # noqa: E402
 from wgpeer import INITIATION, Peer, private, public  # noqa: E402
 
@@ -284,8 +284,8 @@ def loaded(lab):
     peer, ears = pair.peer, Ears(pair.home)
 
     def device():
-        with pair.home, observe.Family() as family:
-            return family.device('wg0')[1]
+        with pair.home:
+            return observe.device('wg0')
     # Who is late may miss what comes and goes within a second.
     sizes = {k: v for k, v in device().items() if k in ('under-load', 'handshakes', 'encrypting', 'decrypting', 'peers', 'allowed-ips', 'indices')}
     report(sizes == {'handshakes': 0, 'encrypting': 0, 'decrypting': 0, 'peers': 1, 'allowed-ips': 2, 'indices': 0}, 'a quiet interface, and what it has', sizes)
@@ -551,15 +551,7 @@ def main():
              if not sys.argv[1:] or part.__name__ in sys.argv[1:]]
     # It takes 100 seconds, most of which the others need as well.
     lonely = Lonely() if given_up in parts else None
-    for part in parts:
-        print(f'# events: {part.__doc__}', flush=True)
-        lab = Lab() if part is not given_up else lonely
-        try:
-            part(lab)
-        except Exception as e:
-            report(False, f'events: {part.__name__}', repr(e))
-        lab.close()
-    return bool(FAILED)
+    return run_parts('events', parts, lambda part: Lab() if part is not given_up else lonely)
 
 
 if __name__ == '__main__':

@@ -20,7 +20,7 @@ sys.path[:0] = [HERE, os.path.join(HERE, '../network'), os.path.join(HERE, '..')
 
 import observe  # noqa: E402
 from events import SECONDS, Ears  # noqa: E402
-from lab import FAILED, Lab, command, report, wait_for  # noqa: E402
+from lab import command, report, run_parts, wait_for  # noqa: E402
 from observe import nl  # noqa: E402
 from wgpeer import INITIATION, RESPONSE, Peer, blake, kdf, private, public, seal, struct, x25519  # noqa: E402
 
@@ -330,17 +330,7 @@ def many(lab):
 
 
 def main():
-    parts = [part for part in (one, flood, many) if not sys.argv[1:] or part.__name__ in sys.argv[1:]]
-    for part in parts:
-        print(f'# on demand: {part.__doc__}', flush=True)
-        start, lab = time.monotonic(), Lab()
-        try:
-            part(lab)
-        except Exception as e:
-            report(False, f'on demand: {part.__name__}', repr(e))
-        lab.close()
-        print(f'# {part.__name__}: {time.monotonic() - start:.1f} s', flush=True)
-    return bool(FAILED)
+    return run_parts('on demand', (one, flood, many))
 
 
 if __name__ == '__main__':

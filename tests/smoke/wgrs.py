@@ -19,7 +19,7 @@ sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(HERE, '../network'), os.path.join(HERE, '..')]
 
-from lab import FAILED, Lab, command, report, wait_for  # noqa: E402
+from lab import command, report, run_parts, wait_for  # noqa: E402
 from wgpeer import INITIATION  # noqa: E402
 
 NOBODY = ('setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', '--inh-caps=-all', '--bounding-set=-all')
@@ -168,16 +168,7 @@ def drivers(lab):
 
 
 def main():
-    parts = [part for part in (shown, overrun, refused, drivers) if not sys.argv[1:] or part.__name__ in sys.argv[1:]]
-    for part in parts:
-        print(f'# wgrs: {part.__doc__}', flush=True)
-        lab = Lab()
-        try:
-            part(lab)
-        except Exception as e:
-            report(False, f'wgrs: {part.__name__}', repr(e))
-        lab.close()
-    return bool(FAILED)
+    return run_parts('wgrs', (shown, overrun, refused, drivers))
 
 
 if __name__ == '__main__':
