@@ -145,10 +145,10 @@ carried() {
 # serve HOST ADDRESS: an iperf3 server for the next transfer.
 serve() {
 	in_background "$1" iperf3 -s -1 -B "$2"
-	listens "$1"
+	serving "$1"
 }
-# listens HOST: waits for a server on iperf3's port.
-listens() { wait_for 15 on "$1" bash -c 'ss -tlnH "sport = 5201" | grep -q 5201'; }
+# serving HOST: waits for a server on iperf3's port.
+serving() { wait_for 15 on "$1" bash -c 'ss -tlnH "sport = 5201" | grep -q 5201'; }
 # transfer FROM TO ADDRESS SECONDS [IPERF3-OPTION...]: TCP (or what the options
 # say) to the server at ADDRESS; received bytes in $bytes, lost datagrams in
 # $lost.
