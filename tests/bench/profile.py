@@ -4,7 +4,7 @@
 
 usage (in the guest, instruction clock): tests/bench/profile.py WORKLOAD...
 
-WORKLOAD is tcp (one stream), udp (64 B packets), handshakes (of many peers with one), prefixes (100,000 added), peers
+WORKLOAD is tcp (one stream), whole (the same, taken whole past GRO; C has no switch for that), udp (64 B packets), handshakes (of many peers with one), prefixes (100,000 added), peers
 (10,000 added) or deletion (of an interface with as many).
 """
 
@@ -23,10 +23,12 @@ SECONDS = 2
 DATA = f'{lab.SCRATCH}/perf.data'
 
 
-def traffic(measure):
+def traffic(measure, whole=False):
     """A workload between two, which is done once beforehand."""
     def prepare(driver):
         left, right = driver.pair()
+        if whole and driver.kind == 'ours':
+            rows_traffic.take_whole(left, right)
         server = rows_traffic.Server(right)
         measure(left)
         return lambda: measure(left), server
@@ -69,6 +71,7 @@ def deletion(driver):
 
 WORK = {
     'tcp': traffic(lambda ns: rows_traffic.tcp(ns, '192.168.77.2', seconds=SECONDS)),
+    'whole': traffic(lambda ns: rows_traffic.tcp(ns, '192.168.77.2', seconds=SECONDS), whole=True),
     'udp': traffic(lambda ns: rows_traffic.udp(ns, '192.168.77.2', 64, seconds=SECONDS)[0]),
     'handshakes': handshakes,
     'prefixes': prefixes,

@@ -64,12 +64,17 @@ def rtt(ns, to, *pace, count=100):
     return statistics.median(map(float, times)) * 1000
 
 
+def take_whole(left, right):
+    """Has what comes as one packet past GRO taken whole, by the interfaces of a pair."""
+    for ns, name in ((left, 'wg1'), (right, 'wg2')):
+        ns.run('python3', os.path.join(lab.HERE, '../observe.py'), name, 'local-gso=1')
+
+
 def direct(driver, plan, row, nic=False, whole=False):
     """Between two: TCP, UDP, ping."""
     left, right = driver.pair(nic=nic)
     if whole:
-        for ns, name in ((left, 'wg1'), (right, 'wg2')):
-            ns.run('python3', os.path.join(lab.HERE, '../observe.py'), name, 'local-gso=1')
+        take_whole(left, right)
     with Server(right):
         for streams in (1, 4):
             for way, option in (('', ()), (' back', ('-R',))):
