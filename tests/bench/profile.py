@@ -4,8 +4,9 @@
 
 usage (in the guest, instruction clock): tests/bench/profile.py WORKLOAD...
 
-WORKLOAD is tcp (one stream), whole (the same, taken whole past GRO; C has no switch for that), udp (64 B packets), handshakes (of many peers with one), prefixes (100,000 added), peers
-(10,000 added) or deletion (of an interface with as many).
+WORKLOAD is tcp (one stream), whole (the same, taken whole past GRO; C has no switch for that), udp (64 B packets),
+handshakes (of many peers with one), prefixes (100,000 added), peers (10,000 added) or deletion (of an interface with as
+many).
 """
 
 import contextlib

@@ -66,6 +66,13 @@ cable() {
 	done
 }
 
+# one_by_one HOST:DEVICE...: messages leave there as a wire has them, and not several as one packet, so that
+# what is recorded are messages.
+one_by_one() {
+	local end
+	for end; do on "${end%%:*}" ethtool -K "${end#*:}" tx-udp-segmentation off || return; done
+}
+
 # router HOST: forwards packets, as "sysctl net.ipv4.ip_forward=1" makes it.
 router() { on "$1" sysctl -q -w net.ipv4.ip_forward=1; }
 

@@ -39,10 +39,7 @@ tunnel alice 10.20.0.2/24 \
 	peer "${public[relay]}" endpoint 198.51.100.10:51820 allowed-ips 10.20.0.0/24 persistent-keepalive 5
 tunnel bob 10.20.0.3/24 \
 	peer "${public[relay]}" endpoint 203.0.113.10:51820 allowed-ips 10.20.0.0/24 persistent-keepalive 5
-# What is recorded is to be the messages one by one, as a wire has them.
-for end in alice:eth0 bob:eth0 relay:eth0 relay:eth1; do
-	on "${end%%:*}" ethtool -K "${end#*:}" tx-udp-segmentation off
-done
+one_by_one alice:eth0 bob:eth0 relay:eth0 relay:eth1
 record relay eth0
 record relay eth1
 

@@ -20,6 +20,7 @@ ip -n phone route add 192.0.2.1 via 203.0.113.1 dev lte metric 20
 keys phone server
 tunnel server 10.40.0.1/24 listen-port 51820 peer "${public[phone]}" allowed-ips 10.40.0.2/32
 tunnel phone 10.40.0.2/24 peer "${public[server]}" endpoint 192.0.2.1:51820 allowed-ips 10.40.0.0/24
+one_by_one phone:wifi phone:lte server:eth0 server:eth1
 record server eth0
 record server eth1
 
@@ -60,10 +61,8 @@ wait "$receiver"
 sent=$(($(cat "$TMP/blocks") * BLOCK)) received=$(cat "$TMP/received")
 note "$received bytes in one connection"
 check "and carried all that was sent" test "$received" -eq "$sent" -a "$received" -gt 400000
-# Up to 64 KiB leave as one packet, and 300 kB went each way.
-bulk() { (($(recorded server "$1" "$DATA and greater 1000") >= 4)); }
-check "LTE carried data messages" bulk eth1
-check "Wi-Fi had carried some, too" bulk eth0
+check "LTE carried data messages" test "$(recorded server eth1 "$DATA")" -gt 100
+check "Wi-Fi had carried some, too" test "$(recorded server eth0 "$DATA")" -gt 100
 check "the session went on: its index, last on Wi-Fi, is the first on LTE" \
 	test -n "$(session eth0)" -a "$(session eth0)" = "$(session eth1)"
 check "nothing but WireGuard on LTE" only_wireguard server eth1

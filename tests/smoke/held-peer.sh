@@ -52,7 +52,7 @@ two_tunnels() {
 	done
 	ip -n other link set wg0 up
 }
-pings() { ip netns exec other ping -q -i 0.1 -c "$2" -W "$3" "${@:4}" "192.168.$((77 + $1)).2"; }
+pings() { ip netns exec other ping -q -i 0.1 -c "$2" -W "$3" "192.168.$((77 + $1)).2"; }
 
 # rtnl_free SECONDS: an interface can be added and deleted by then. Not by
 # timeout(1), for who waits for RTNL can't be killed.
