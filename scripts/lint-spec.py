@@ -76,6 +76,7 @@ def messages(spec, events, observe, peer):
     puts = function(peer, "put_peer") + function(peer, "put_sessions")
     same("peer-get", sorted(peer_base + mentioned(puts, "A_PEER_")), sorted(operations["peer-get"]["do"]["reply"]["attributes"]))
     told = {dashed(cmd): peer_base + [dashed(attr)] for cmd, attr in re.findall(r"tell_peer\(peer, CMD_(\w+), A_PEER_(\w+),", events)}
+    told |= {dashed(cmd): peer_base for cmd in re.findall(r"tell_there\(peer, CMD_(\w+)\)", events)}
     told["unknown-peer"] = mentioned(function(events, "put_unknown"), "A_PEER_")
     extra = mentioned(function(events, "tell_device"), "A_DEVICE_")
     told |= {dashed(cmd): device_base + extra for cmd in re.findall(r"tell_device\(device, CMD_(\w+),", events)}

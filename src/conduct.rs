@@ -386,6 +386,8 @@ pub fn act<P: Party>(peer: &P, action: Action) {
             }
         }
         Action::ZeroKeyMaterial => peer.call_clearer(),
+        // Nothing that the protocol knows of.
+        Action::TellEndpoint => {}
     }
 }
 

@@ -150,6 +150,10 @@ pub(crate) struct Device {
     up: HotAtomic<bool>,
     /// What was dropped, by reason.
     pub(crate) drops: Drops,
+    /// Held while a peer is told of, from looking where it is until that is sent: what is told of that
+    /// last is so.
+    #[pin]
+    pub(crate) telling: SpinLockBh<()>,
     /// Who called and is not configured, while somebody listens: see `on_demand.rs`.
     #[pin]
     pub(crate) callers: SpinLockBh<Callers<Endpoint>>,
@@ -200,6 +204,7 @@ impl Device {
                 loop_told_ns: Atomic::new(0),
                 up: HotAtomic::new(false),
                 drops: Drops::new()?,
+                telling <- new_spinlock_bh!((), "Device::telling"),
                 callers <- new_spinlock_bh!(Callers::new(), "Device::callers"),
                 callers_timer <- new_timer!(),
                 callers_work <- new_work!("wireguard::answer"),
@@ -293,6 +298,6 @@ impl Device {
         if !up {
             self.forget_callers();
         }
-        config.each_peer(|peer| peer.enable_timers(up));
+        config.each_peer(|peer| Peer::enable_timers(peer, up));
     }
 }

@@ -57,6 +57,9 @@ const CMD_LOAD_BEGINS: u8 = 13;
 /// They need none any more.
 const CMD_LOAD_ENDS: u8 = 14;
 
+/// A peer was heard from another place than before.
+const CMD_ENDPOINT_CHANGED: u8 = 15;
+
 // ---- attributes that dumps have as well
 
 /// The interface's index, u32.
@@ -170,15 +173,33 @@ fn tell_load(device: &Device, cmd: u8) {
     });
 }
 
-/// Tells of a peer, with one more attribute.
+/// Tells of a peer, with what `put` appends. No lock of the peer may be held.
 #[inline]
-fn tell_peer(peer: &Peer, cmd: u8, attr: u32, value: u32) {
+fn tell(peer: &Peer, cmd: u8, put: impl FnOnce(&mut Message<'_>) -> Result<(), NoSpace>) {
+    // First: if nobody listens, no lock is taken.
+    if !heard(&peer.device) {
+        return;
+    }
+    let _turn = peer.device.telling.lock();
     at(&peer.device, |dev, net| {
         GROUP.send(net, cmd, |msg| {
             put_peer(peer, dev, msg)?;
-            msg.put_u32(attr, value)
+            put(msg)
         })
     });
+}
+
+/// Tells of a peer, with one more attribute.
+#[inline]
+fn tell_peer(peer: &Peer, cmd: u8, attr: u32, value: u32) {
+    tell(peer, cmd, |msg| msg.put_u32(attr, value));
+}
+
+/// Tells of a peer that is not being removed, and nothing more.
+fn tell_there(peer: &Peer, cmd: u8) {
+    if !peer.is_dead() {
+        tell(peer, cmd, |_| Ok(()));
+    }
 }
 
 /// Whether anybody listens. For who would go through many peers to tell of each.
@@ -234,6 +255,11 @@ pub(crate) fn unknown_peer(device: &Device, key: &[u8; 32], source: &Endpoint) {
             put_unknown(device, dev, key, source, msg)
         })
     });
+}
+
+/// A peer was heard from another place than before; this is where it is now.
+pub(crate) fn endpoint_changed(peer: &Peer) {
+    tell_there(peer, CMD_ENDPOINT_CHANGED);
 }
 
 /// A handshake is complete: both sides have the keys.

@@ -39,11 +39,13 @@ impl TimerCallback for Peer {
     }
 }
 
-/// Notes a handshake that came to nothing, and tells who listens if that was the last attempt.
+/// Notes a handshake that came to nothing, and tells who listens if that was the last attempt, or
+/// where the peer is by now.
 fn note(peer: &Peer, action: Action) {
     match action {
         Action::RetransmitHandshake { .. } => peer.handshake_unanswered(),
         Action::GiveUpHandshake => events::handshake_given_up(peer, peer.handshake_given_up()),
+        Action::TellEndpoint => events::endpoint_changed(peer),
         _ => {}
     }
 }
@@ -88,7 +90,10 @@ fn announce(peer: &Peer, action: Action) {
                 NEW_HANDSHAKE_AFTER_NS / NSEC_PER_SEC
             );
         }
-        Action::SendKeepalive | Action::PersistentKeepalive | Action::ZeroKeyMaterial => {}
+        Action::SendKeepalive
+        | Action::PersistentKeepalive
+        | Action::ZeroKeyMaterial
+        | Action::TellEndpoint => {}
     }
 }
 

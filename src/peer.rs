@@ -77,6 +77,7 @@ use crate::{
         Device, //
     },
     drops::Reason,
+    events,
     failure::{
         Failure,
         Failures,
@@ -135,7 +136,7 @@ pub(crate) struct Path {
 
 /// Timer deadlines and what is read beside them.
 pub(crate) struct TimerState {
-    /// The protocol's five timers.
+    /// The protocol's timers, and ours.
     pub(crate) timers: Timers,
     /// Wall clock of the last completed handshake, zero if none; for dumps.
     pub(crate) last_handshake: RealTime,
@@ -349,20 +350,33 @@ impl Peer {
         self.move_to(endpoint, false);
     }
 
-    /// Follows the peer to where it was heard from.
+    /// Follows the peer to where an authentic message of its came from. Any context.
     #[inline]
-    pub(crate) fn set_endpoint(&self, endpoint: &Endpoint) {
-        self.move_to(endpoint, true);
+    pub(crate) fn set_endpoint(this: &RcuArc<Self>, endpoint: &Endpoint) {
+        let moved = this.move_to(endpoint, true);
+        if moved && events::heard(&this.device) {
+            Self::tell_endpoint(this);
+        }
     }
 
-    fn move_to(&self, endpoint: &Endpoint, heard: bool) {
+    /// Tells where the peer is, now or when a second has passed since it was told last.
+    #[cold]
+    fn tell_endpoint(this: &RcuArc<Self>) {
+        if Self::on_timers(this, |s, now| s.timers.endpoint_changed(now)) {
+            events::endpoint_changed(this);
+        }
+    }
+
+    /// Whether that is another place than before.
+    fn move_to(&self, endpoint: &Endpoint, heard: bool) -> bool {
         // Packets come in bursts from one place: look first, with the shared lock.
         if matches!(endpoint, Endpoint::None) || self.path.read().endpoint.same_path(endpoint) {
-            return;
+            return false;
         }
         let mut path = self.path.write();
         let known = !matches!(path.endpoint, Endpoint::None);
-        if heard && known && !path.endpoint.same_place(endpoint) {
+        let moved = !path.endpoint.same_place(endpoint);
+        if heard && known && moved {
             path.roamed = path.roamed.saturating_add(1);
         }
         path.endpoint = *endpoint;
@@ -373,6 +387,7 @@ impl Peer {
         self.place.store(place, Relaxed);
         // What came back was sent elsewhere.
         self.looped_ns.store(0, Relaxed);
+        moved
     }
 
     /// Forgets which of our addresses the peer was last heard on, and the route that went with it.
@@ -517,14 +532,17 @@ impl Peer {
         action
     }
 
-    /// Lets timers run from now on (the device came up), or stops them all.
-    pub(crate) fn enable_timers(&self, on: bool) {
-        let mut state = self.timer_state.lock();
+    /// Lets timers run from now on (the device came up), or stops them all, but for what is to be told.
+    pub(crate) fn enable_timers(this: &RcuArc<Self>, on: bool) {
+        let mut state = this.timer_state.lock();
         if on {
             state.timers.start();
         } else {
             state.timers.stop();
-            self.timer.disarm();
+            this.timer.disarm();
+            if let Some(at) = state.timers.rearm() {
+                Timer::arm(this, at);
+            }
         }
     }
 
@@ -577,7 +595,7 @@ pub(crate) fn unlink(peer: &RcuArc<Peer>) {
     // Before anything is cleared, so that nothing cleared comes back.
     peer.dead.store(true, Release);
     peer.device.remove_public_key(peer);
-    peer.enable_timers(false);
+    Peer::enable_timers(peer, false);
     peer.clear_handshake();
     peer.clear_keypairs();
     peer.purge_staged();

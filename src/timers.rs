@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! When a peer does something of its own accord (paper §6): the protocol's five timers.
+//! When a peer does something of its own accord (paper §6): the protocol's five timers, and one of ours.
 //!
 //! | timer | set when | what happens |
 //! |---|---|---|
@@ -10,12 +10,14 @@
 //! | new handshake | data went out and nothing came since | a new initiation |
 //! | zero key material | a session was derived | all keys are forgotten |
 //! | persistent keepalive | anything authenticated passed, if configured | an empty message |
+//! | tell endpoint | it was told where the peer is | it is told again, if the peer has moved since |
 //!
-//! One [`Timers`] holds all five as deadlines, and there is one kernel timer per peer. That one is
+//! One [`Timers`] holds all of them as deadlines, and there is one kernel timer per peer. That one is
 //! handled lazily: most events move a deadline further away or take it back, which costs a store
 //! here and leaves the kernel's timer alone; when that fires for nothing it is armed anew for what
 //! is next. Only a deadline that is earlier than what is armed has to be passed on
-//! ([`Timers::rearm`]).
+//! ([`Timers::rearm`]). Those that packets don't touch share one place among the deadlines, so that who
+//! looks for the earliest, with each packet, has no more of them to look at.
 //!
 //! Nothing here reads a clock, sleeps or has an effect: the driver calls a method when something
 //! has happened, under a lock of its own, and does what [`Timers::expire`] says.
@@ -44,6 +46,8 @@ pub const NEW_HANDSHAKE_AFTER_NS: u64 = KEEPALIVE_TIMEOUT_NS + REKEY_TIMEOUT_NS;
 
 /// An empty message that there was no memory for is tried again after this long.
 pub const KEEPALIVE_RETRY_NS: u64 = NSEC_PER_SEC;
+/// So long after it was told where the peer is, this is not told again.
+pub const TELL_ENDPOINT_NS: u64 = NSEC_PER_SEC;
 
 /// What the driver has to do because a deadline has passed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,6 +73,8 @@ pub enum Action {
     ZeroKeyMaterial,
     /// Send an empty message, if the peer still has a persistent keepalive interval.
     PersistentKeepalive,
+    /// Tell who listens where the peer is.
+    TellEndpoint,
 }
 
 /// Initiations in a row after which [`Action::GiveUpHandshake`] comes.
@@ -82,18 +88,26 @@ const SEND_KEEPALIVE: usize = 0;
 const PERSISTENT_KEEPALIVE: usize = 1;
 const NEW_HANDSHAKE: usize = 2;
 const RETRANSMIT_HANDSHAKE: usize = 3;
-const ZERO_KEY_MATERIAL: usize = 4;
+/// The earliest of [`Timers::slow`].
+const SLOW: usize = 4;
 const COUNT: usize = 5;
+
+/// Indices into [`Timers::slow`], as above.
+const ZERO_KEY_MATERIAL: usize = 0;
+const TELL_ENDPOINT: usize = 1;
+const SLOW_COUNT: usize = 2;
 
 /// The timers of one peer.
 ///
 /// # Invariants
 ///
-/// - Unless `enabled`, all `deadlines` are [`NEVER`].
+/// - `deadlines[SLOW]` is the earliest of `slow`.
+/// - Unless `enabled`, all of both are [`NEVER`], but for `slow[TELL_ENDPOINT]`.
 /// - If the caller arms the kernel's timer whenever [`Timers::rearm`] says so, then that timer is
 ///   armed for `armed` ([`NEVER`]: perhaps not armed).
 pub struct Timers {
     deadlines: [u64; COUNT],
+    slow: [u64; SLOW_COUNT],
     armed: u64,
     attempts: u8,
     enabled: bool,
@@ -102,6 +116,8 @@ pub struct Timers {
     deferred: bool,
     need_another_keepalive: bool,
     sent_lastminute_handshake: bool,
+    /// Whether the peer has moved since it was told where it is.
+    endpoint_untold: bool,
 }
 
 // The counter of attempts goes up to one more than the limit.
@@ -112,12 +128,14 @@ impl Timers {
     pub const fn new(enabled: bool) -> Self {
         Self {
             deadlines: [NEVER; COUNT],
+            slow: [NEVER; SLOW_COUNT],
             armed: NEVER,
             attempts: 0,
             enabled,
             deferred: false,
             need_another_keepalive: false,
             sent_lastminute_handshake: false,
+            endpoint_untold: false,
         }
     }
 
@@ -127,14 +145,18 @@ impl Timers {
     }
 
     /// Takes back all deadlines and ignores all that would set one: the device went down, or the
-    /// peer is being removed.
+    /// peer is being removed. What is still to be told will be.
     ///
-    /// The caller takes back the kernel's timer as well, after this. If it fires all the same it
-    /// finds nothing due. The count of attempts stays, as in the C driver.
+    /// The caller takes back the kernel's timer as well, after this, and then asks
+    /// [`Timers::rearm`]. If it fires all the same it finds nothing due. The count of attempts stays,
+    /// as in the C driver.
     pub fn stop(&mut self) {
-        // INVARIANT: All deadlines go with `enabled`.
+        let tell = self.slow[TELL_ENDPOINT];
+        // INVARIANT: All deadlines go with `enabled`, but for that one.
         self.enabled = false;
         self.deadlines = [NEVER; COUNT];
+        self.slow = [NEVER; SLOW_COUNT];
+        self.set_slow(TELL_ENDPOINT, tell);
         self.armed = NEVER;
     }
 
@@ -154,6 +176,20 @@ impl Timers {
     #[inline]
     fn pending(&self, timer: usize) -> bool {
         self.deadlines[timer] != NEVER
+    }
+
+    /// Sets a deadline among [`Timers::slow`], or takes it back.
+    fn set_slow(&mut self, timer: usize, at: u64) {
+        self.slow[timer] = at;
+        // INVARIANT: As it says.
+        self.deadlines[SLOW] = self.slow.iter().fold(NEVER, |a, b| a.min(*b));
+    }
+
+    /// Sets when keys are forgotten, in place of any other time.
+    fn zero_keys_later(&mut self, now: u64) {
+        if self.enabled {
+            self.set_slow(ZERO_KEY_MATERIAL, now.saturating_add(ZERO_KEYS_AFTER_NS));
+        }
     }
 
     /// An authenticated data packet was sent. `jitter` is random, at most
@@ -250,12 +286,24 @@ impl Timers {
 
     /// A session was derived: before sending a response, after receiving one.
     pub fn session_derived(&mut self, now: u64) {
-        self.set(ZERO_KEY_MATERIAL, now, ZERO_KEYS_AFTER_NS);
+        self.zero_keys_later(now);
     }
 
     /// The keys are forgotten now, in another way: nothing is left for the timer to do.
     pub fn cancel_zero_key_material(&mut self) {
-        self.clear(ZERO_KEY_MATERIAL);
+        self.set_slow(ZERO_KEY_MATERIAL, NEVER);
+    }
+
+    /// The peer was heard from another place than before, and somebody listens to where it is:
+    /// whether that is to be told now. If not, [`Action::TellEndpoint`] will come. Also of a device
+    /// that is down: something may have been under way.
+    pub fn endpoint_changed(&mut self, now: u64) -> bool {
+        if self.slow[TELL_ENDPOINT] != NEVER {
+            self.endpoint_untold = true;
+            return false;
+        }
+        self.set_slow(TELL_ENDPOINT, now.saturating_add(TELL_ENDPOINT_NS));
+        true
     }
 
     /// Whether the receiver has asked for a new handshake shortly before the key expires, and none
@@ -329,16 +377,32 @@ impl Timers {
             NEW_HANDSHAKE => Action::NewHandshake,
             RETRANSMIT_HANDSHAKE if self.deferred => Action::DeferredHandshake,
             RETRANSMIT_HANDSHAKE => self.retransmit(now),
-            _ => Action::ZeroKeyMaterial,
+            _ => return self.expire_slow(now),
         })
+    }
+
+    /// [`Timers::expire`] for the earliest of [`Timers::slow`], which is due.
+    fn expire_slow(&mut self, now: u64) -> Option<Action> {
+        let earliest = self.slow.iter().fold(NEVER, |a, b| a.min(*b));
+        let timer = self.slow.iter().position(|d| *d == earliest)?;
+        self.set_slow(timer, NEVER);
+        if timer == ZERO_KEY_MATERIAL {
+            return Some(Action::ZeroKeyMaterial);
+        }
+        if !core::mem::take(&mut self.endpoint_untold) {
+            // Something else may be due: this one is not any more.
+            return self.expire(now);
+        }
+        self.set_slow(TELL_ENDPOINT, now.saturating_add(TELL_ENDPOINT_NS));
+        Some(Action::TellEndpoint)
     }
 
     fn retransmit(&mut self, now: u64) -> Action {
         if u32::from(self.attempts) > MAX_TIMER_HANDSHAKES {
             self.clear(SEND_KEEPALIVE);
             // What is left of the partial exchange shall go some day, too.
-            if !self.pending(ZERO_KEY_MATERIAL) {
-                self.set(ZERO_KEY_MATERIAL, now, ZERO_KEYS_AFTER_NS);
+            if self.slow[ZERO_KEY_MATERIAL] == NEVER {
+                self.zero_keys_later(now);
             }
             return Action::GiveUpHandshake;
         }
@@ -516,6 +580,45 @@ mod tests {
         t.stop();
         assert!(t.rearm().is_none());
         assert!(t.expire(s(1000)).is_none());
+    }
+
+    #[test]
+    fn where_a_peer_is_is_told_once_a_second() {
+        let mut t = Timers::new(true);
+        assert!(t.endpoint_changed(s(1)));
+        assert!(t.rearm() == Some(s(2)));
+        assert!(!t.endpoint_changed(s(1)) && !t.endpoint_changed(s(2) - 1));
+        assert!(t.expire(s(2)) == Some(Action::TellEndpoint));
+        assert!(t.expire(s(2)).is_none());
+        // It was told just now, so it is not before a second has passed again.
+        assert!(t.rearm() == Some(s(3)));
+        assert!(!t.endpoint_changed(s(2)));
+        assert!(t.expire(s(3)) == Some(Action::TellEndpoint));
+        assert!(t.rearm() == Some(s(4)));
+        // Then there is nothing new, and what is due besides is not held up by that.
+        t.data_received(s(3));
+        t.session_derived(s(3));
+        assert!(t.expire(s(4)).is_none());
+        assert!(t.rearm() == Some(s(13)));
+        assert!(t.endpoint_changed(s(5)));
+        assert!(t.expire(s(13)) == Some(Action::SendKeepalive));
+        assert!(t.expire(s(13)).is_none());
+        assert!(t.rearm() == Some(s(543)));
+    }
+
+    #[test]
+    fn what_is_to_be_told_is_told_though_timers_stop() {
+        let mut t = Timers::new(true);
+        assert!(t.endpoint_changed(s(1)));
+        t.session_derived(s(1));
+        assert!(!t.endpoint_changed(s(1)));
+        t.stop();
+        assert!(t.rearm() == Some(s(2)));
+        assert!(t.expire(s(2)) == Some(Action::TellEndpoint));
+        assert!(t.rearm() == Some(s(3)));
+        assert!(t.expire(s(3)).is_none());
+        assert!(t.rearm().is_none());
+        assert!(t.endpoint_changed(s(4)));
     }
 
     #[test]

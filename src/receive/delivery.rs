@@ -60,7 +60,7 @@ impl<'a> Run<'a> {
             return;
         };
         if !self.from.same_path(&endpoint) {
-            self.peer.set_endpoint(&endpoint);
+            Peer::set_endpoint(self.peer, &endpoint);
             self.from = endpoint;
         }
         if self.peer.confirm_session(session) {

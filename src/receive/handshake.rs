@@ -219,7 +219,7 @@ fn handshake(device: &RcuArc<Device>, skb: SkBuff, queued: usize) {
                 );
                 return;
             };
-            peer.set_endpoint(&source);
+            Peer::set_endpoint(&peer, &source);
             wgk::net_dbg_ratelimited!(
                 "{}: Receiving handshake response from peer {} ({})\n",
                 device.name(),
@@ -244,7 +244,7 @@ fn count(device: &Device, peer: &Peer, len: usize) {
 
 /// Answers the initiation of a peer that was just accepted. Process context.
 fn respond(device: &Device, peer: &RcuArc<Peer>, source: &Endpoint) {
-    peer.set_endpoint(source);
+    Peer::set_endpoint(peer, source);
     wgk::net_dbg_ratelimited!(
         "{}: Receiving handshake initiation from peer {} ({})\n",
         device.name(),

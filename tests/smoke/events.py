@@ -116,6 +116,8 @@ def driven(lab):
     pair.peer.initiate()
     pair.peer.send(b'')
     wait_for(lambda: 'session' in peer_of(pair), SECONDS)
+    pair.peer.bind(51977)
+    pair.peer.send(b'')
     stranger = lab.keep(Peer(pair.p, 'stranger', port=51901))
     stranger.address = pair.peer.address
     stranger.initiate(timeout=0)
@@ -305,6 +307,78 @@ def loaded(lab):
     names = [n for n, _ in said]
     report(names == ['load-begins', 'load-ends'] * (len(names) // 2) and len(names) >= 2, 'and ends, though nothing comes', said)
     report(shown and 'under-load' not in device(), 'and was shown meanwhile', device())
+    ears.close()
+
+
+# ---- places
+
+def roams(lab):
+    """Where a peer is heard from is told, not too often, and the last place always."""
+    pair = lab.pair(endpoint=False)
+    peer, ears = pair.peer, Ears(pair.home)
+    # Names of 40 places, which are addresses.
+    places = [f'10.1.0.{n}' for n in range(100, 140)]
+    for place in places:
+        pair.p.ip('addr', 'add', f'{place}/24', 'dev', 'outer')
+
+    def told(seconds=0.0):
+        """Places that were told since the last call, and other events."""
+        said = ears.family.received(ears.sock, seconds)
+        return [socket.inet_ntoa(bytes.fromhex(e['endpoint'])[4:8]) for n, e in said if n == 'endpoint-changed'], said
+
+    def heard_from(place):
+        peer.raw(peer.message(b''), local=place)
+
+    def settled(place):
+        """Waits until that place is told, and for two quiet seconds; all that were told."""
+        found, end = [], time.monotonic() + SECONDS
+        while place not in found[-1:] and time.monotonic() < end:
+            found += told(1)[0]
+        return found + told(2)[0]
+    report(peer.initiate(), 'a peer calls that has no endpoint yet')
+    peer.send(b'')
+    names, end = [], time.monotonic() + SECONDS
+    while 'session-established' not in names and time.monotonic() < end:
+        names += [n for n, _ in told(1)[1]]
+    report(names == ['endpoint-changed', 'session-established'], 'where it is is told, and then its session', names)
+    # A second after that, the next one is told at once.
+    told(1.5)
+    before, began = peer_of(pair)['roamed'], time.monotonic()
+    for place in places:
+        heard_from(place)
+    found = settled(places[-1])
+    took = time.monotonic() - began - 2
+    times = peer_of(pair)['roamed'] - before
+    report(times == len(places) and found[:1] == places[:1] and found[-1:] == places[-1:],
+           f'of {times} places the first is told, and the last', found)
+    report(2 <= len(found) <= took + 2, f'and {len(found)} in {took:.1f} s', found)
+    # One that is told later, though the interface goes down meanwhile.
+    for place in places[:2]:
+        heard_from(place)
+    wait_for(lambda: peer_of(pair)['roamed'] == before + times + 2, SECONDS)
+    pair.home.ip('link', 'set', 'wg0', 'down')
+    found = settled(places[1])
+    report(found == places[:2], 'the last one also if the interface goes down', found)
+    pair.home.ip('link', 'set', 'wg0', 'up')
+    report(peer.initiate(), 'it calls from where it was at first')
+    peer.send(b'')
+    settled('10.1.0.2')
+    # Somebody who listens no more, and one who has come since.
+    ears.close()
+    for place in places[:2]:
+        heard_from(place)
+    before += times + 5
+    report(wait_for(lambda: peer_of(pair)['roamed'] == before, SECONDS), 'it roams while nobody listens', f'{before} {peer_of(pair)}')
+    ears = Ears(pair.home)
+    found = told(2)[0]
+    report(not found, 'of which nobody is told later', found)
+    # A peer that is removed has nothing more to tell.
+    for place in places[2:4]:
+        heard_from(place)
+    wait_for(lambda: peer_of(pair)['roamed'] == before + 2, SECONDS)
+    pair.set_peer('remove')
+    names = [n for n, _ in told(2)[1]]
+    report(names[:1] == ['endpoint-changed'] and names[-1:] == ['peer-removed'], 'a peer that is removed tells no more', names)
     ears.close()
 
 
@@ -547,7 +621,7 @@ def places(lab):
 def main():
     if sys.argv[1:] == ['--errors']:
         return errors_of_all()
-    parts = [part for part in (driven, powerless, shown, loaded, torn, churn, places, given_up)
+    parts = [part for part in (driven, powerless, shown, loaded, roams, torn, churn, places, given_up)
              if not sys.argv[1:] or part.__name__ in sys.argv[1:]]
     # It takes 100 seconds, most of which the others need as well.
     lonely = Lonely() if given_up in parts else None

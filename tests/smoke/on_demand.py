@@ -240,6 +240,7 @@ def flood(lab):
 
 # ---- many
 
+ORDER = ['unknown-peer', 'peer-added', 'endpoint-changed', 'session-established']
 SLAB = '/sys/kernel/slab/wireguard_rs_peer/shrink'
 
 
@@ -317,8 +318,8 @@ def many(lab):
     slow = [key for key, took in done.items() if took >= 2]
     report(set(again + slow) <= set(late) and len(late) < callers / 4, f'each was answered to its first message, within 2 s: {figures}',
            f'these were not: {[(clients[k], done.get(k)) for k in {*again, *slow} - set(late)]}')
-    wrong = {k.hex(): v for k, v in order.items() if v[:3] != (['unknown-peer', 'peer-added', 'session-established'] if k in clients else [])}
-    report(not wrong, 'unknown-peer, peer-added, session-established: in this order for each', wrong)
+    wrong = {k.hex(): v for k, v in order.items() if v[:4] != (ORDER if k in clients else [])}
+    report(not wrong, f'{", ".join(ORDER)}: in this order for each', wrong)
     there = set(desk.peers())
     report(there == {key.hex() for key in clients}, 'these are the peers, and nobody else', len(there))
     after = objects()

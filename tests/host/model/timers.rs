@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A model of the timers: five independent kernel timers, one per rule of the paper (§6).
+//! A model of the timers: independent kernel timers, one per rule of the paper (§6), and what is ours.
 //!
 //! Both hear of the same events. The model's timers fire at their own time. The state machine has
 //! only what the driver gives it: one kernel timer, armed when it asks for that, which calls it
@@ -33,11 +33,12 @@ pub enum Event {
     Derived,
     Forgotten,
     Lastminute,
+    Moved,
     Stop,
     Start,
 }
 
-/// Five timers, as the paper words them.
+/// The timers, as the paper words them.
 #[derive(Default)]
 struct Model {
     up: bool,
@@ -51,6 +52,12 @@ struct Model {
     lastminute: bool,
     /// An initiation that was wanted and not sent; never beside `retransmit`.
     deferred: Option<u64>,
+    /// Until when it is not told again where the peer is.
+    quiet: Option<u64>,
+    /// Whether it has moved since.
+    untold: bool,
+    /// Whether the last place was told at once.
+    told: bool,
 }
 
 impl Model {
@@ -102,11 +109,20 @@ impl Model {
             Event::Derived if self.up => self.zero = Some(now + 3 * 180 * S),
             Event::Forgotten => self.zero = None,
             Event::Lastminute => self.lastminute = true,
+            // Ours: the last place is always told, and none within a second of another.
+            Event::Moved => {
+                self.told = self.quiet.is_none();
+                self.untold |= !self.told;
+                self.quiet = self.quiet.or(Some(now + S));
+            }
             Event::Stop => {
                 *self = Self {
                     tries: self.tries,
                     another: self.another,
                     lastminute: self.lastminute,
+                    quiet: self.quiet,
+                    untold: self.untold,
+                    told: self.told,
                     ..Self::default()
                 };
             }
@@ -123,6 +139,7 @@ impl Model {
             self.new_handshake,
             self.zero,
             self.persistent,
+            self.quiet,
         ]
         .into_iter()
         .flatten()
@@ -163,6 +180,10 @@ impl Model {
         if self.zero.take_if(|t| *t == now).is_some() {
             done.push(Action::ZeroKeyMaterial);
         }
+        if self.quiet.take_if(|t| *t == now).is_some() && std::mem::take(&mut self.untold) {
+            self.quiet = Some(now + S);
+            done.push(Action::TellEndpoint);
+        }
         done
     }
 }
@@ -175,6 +196,8 @@ pub struct Driver {
     pub armed: Option<u64>,
     /// How often it was armed.
     pub armings: u64,
+    /// Whether the last place was told at once.
+    pub told: bool,
 }
 
 impl Driver {
@@ -210,6 +233,9 @@ impl Driver {
                 let sent = t.lastminute_handshake_sent();
                 assert_eq!(t.begin_lastminute_handshake(), !sent);
             }
+            Event::Moved => {
+                self.told = t.endpoint_changed(now);
+            }
             Event::Stop => {
                 t.stop();
                 self.armed = None;
@@ -244,6 +270,7 @@ pub fn run(up: bool, events: &[Event]) {
         timers: Timers::new(up),
         armed: None,
         armings: 0,
+        told: false,
     };
     for event in events {
         let to = match *event {
@@ -262,5 +289,6 @@ pub fn run(up: bool, events: &[Event]) {
         model.event(now, *event);
         driver.event(now, *event);
         assert_eq!(driver.timers.lastminute_handshake_sent(), model.lastminute);
+        assert_eq!(driver.told, model.told);
     }
 }

@@ -219,6 +219,13 @@ mod tests {
             line("handshake-given-up", &given_up, false, &clock),
             "00:23:20 wg0 AAA= handshake-given-up id=4 reason=bad-answer (compare the preshared keys of both sides)"
         );
+        let moved = event(
+            json!({"ifname": "wg0", "ifindex": 3, "public-key": "AAA=", "id": 4, "endpoint": "10.0.0.1:9", "generation": 7}),
+        );
+        assert_eq!(
+            line("endpoint-changed", &moved, false, &clock),
+            "00:23:20 wg0 AAA= endpoint-changed endpoint=10.0.0.1:9 generation=7 id=4"
+        );
         assert_eq!(
             line(
                 "peer-removed",
