@@ -31,6 +31,7 @@ use wgk::{
 use crate::{
     cookie::{
         Checker,
+        CookieSecret,
         MacState, //
     },
     drops::Reason,
@@ -49,7 +50,7 @@ use crate::{
     }, //
 };
 
-impl RcuObject for Checker {}
+impl RcuObject for CookieSecret {}
 
 /// What is to become of a handshake message that may be answered.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -65,9 +66,9 @@ pub(crate) enum Admitted {
 pub(crate) struct Admission {
     #[pin]
     cookies: RwSemaphore<Checker>,
-    /// What `cookies` holds, for who can't sleep. Only there under load: made by the first that is
+    /// The secret of `cookies`, for who can't sleep. Only there under load: made by the first that is
     /// judged then, after a change as well; taken back before one, under that lock.
-    proofs: RcuCell<Checker>,
+    proofs: RcuCell<CookieSecret>,
     /// Made when first under load.
     #[pin]
     rate_limiter: Mutex<Option<RateLimiter>>,
@@ -98,22 +99,21 @@ impl Admission {
     fn renew(&self, now_ns: u64) {
         let mut cookies = self.cookies.write();
         cookies.renew_secret(now_ns, random_bytes);
-        let copy = || RcuArc::new(cookies.copy(), GFP_KERNEL).ok();
+        let copy = || RcuArc::new(cookies.secret()?, GFP_KERNEL).ok();
         drop(self.proofs.swap(without_traces(copy)));
     }
 
-    /// Whether a handshake message has both MACs, the second one made with a cookie that its source
-    /// was sent: under load. Any context.
+    /// Whether the MAC2 of a handshake message was made with a cookie that its source was sent: under
+    /// load. Any context.
     ///
-    /// Costs a keyed BLAKE2s of up to 116 bytes, and if that is MAC1 one of the source and one of up
-    /// to 132 bytes more.
+    /// Costs a keyed BLAKE2s of the source, and one of up to 132 bytes.
     pub(crate) fn is_proved(&self, message: &[u8], source: &Endpoint, now_ns: u64) -> bool {
         let mut bytes = [0; SOURCE_LEN];
         let len = source_bytes(source, &mut bytes);
         let guard = read_lock();
-        self.proofs.load(&guard).is_some_and(|checker| {
-            checker.mac_state(message, &bytes[..len], true, now_ns) == MacState::ValidWithCookie
-        })
+        self.proofs
+            .load(&guard)
+            .is_some_and(|secret| secret.proves(message, &bytes[..len], now_ns))
     }
 
     /// Whether the device is under load, with `queued` handshake messages waiting. May sleep.

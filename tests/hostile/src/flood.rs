@@ -9,6 +9,7 @@
 //! with as many initiations as it asks for. They are made beforehand, with their IP headers.
 
 use std::{
+    collections::VecDeque,
     net::{Ipv4Addr, SocketAddrV4, UdpSocket},
     path::Path,
     time::{Duration, Instant},
@@ -71,15 +72,21 @@ impl Kind {
 /// Where MAC2 is in a datagram of the stock, behind the headers of IP and UDP.
 const MAC2: std::ops::Range<usize> = 28 + 132..28 + 148;
 
-/// Has asked for a cookie, and what it does with it.
+/// Asks for a cookie, and what it does with it.
 struct Honest {
     socket: UdpSocket,
     from: SocketAddrV4,
     to: SocketAddrV4,
-    peer: Mallory,
+    target: wire::Key,
+    /// Who asked, each once: an answer is for one message, and may be late, for the server's time is
+    /// slower than ours.
+    askers: VecDeque<Mallory>,
     datagram: Option<Vec<u8>>,
     asked: Instant,
 }
+
+/// Who may wait for an answer: for a minute and more.
+const ASKERS: usize = 1024;
 
 impl Honest {
     fn new(to: SocketAddrV4, target: wire::Key) -> Self {
@@ -94,8 +101,8 @@ impl Honest {
             socket,
             from,
             to,
-            // Nobody the server knows.
-            peer: Mallory::new([78; 32], target),
+            target,
+            askers: VecDeque::new(),
             datagram: None,
             asked: Instant::now(),
         }
@@ -107,10 +114,16 @@ impl Honest {
         let mut buffer = [0; 2048];
         let mut news = false;
         while let Ok(n) = self.socket.recv(&mut buffer) {
-            news |= self.peer.take_cookie(&buffer[..n]);
+            let answered = |asker: &mut Mallory| asker.take_cookie(&buffer[..n]);
+            if let Some(i) = self.askers.iter_mut().position(answered) {
+                // What comes from here on is answered to this one, for it is this one's message.
+                self.askers.swap(0, i);
+                self.askers.truncate(1);
+                news = true;
+            }
         }
         if news {
-            let message = self.peer.initiation();
+            let message = self.askers[0].initiation();
             let datagram = sock::udp(self.from.port(), self.to.port(), &message);
             self.datagram = Some(sock::ipv4(
                 *self.from.ip(),
@@ -123,7 +136,13 @@ impl Honest {
             ));
         } else if self.datagram.is_none() && self.asked.elapsed() > Duration::from_millis(100) {
             self.asked = Instant::now();
-            let _ = self.socket.send(&self.peer.initiation());
+            // Nobody the server knows.
+            let mut asker = Mallory::new([78; 32], self.target);
+            let _ = self.socket.send(&asker.initiation());
+            self.askers.push_back(asker);
+            if self.askers.len() > ASKERS {
+                self.askers.pop_front();
+            }
         }
         self.datagram.as_deref()
     }
