@@ -59,37 +59,139 @@ pub fn place(addr: IpAddr, port: u16) -> u64 {
     }
 }
 
-/// Keeps handshake messages to one peer [`REKEY_TIMEOUT_NS`] apart. Lock-free.
+/// Initiations that can have been sent in [`REKEY_TIMEOUT_NS`], to as many places, before another.
+const RECENT: usize = (REKEY_TIMEOUT_NS / MOVED_NS) as usize - 1;
+/// Where in [`Pace::recent`] the place of the last response, or a [`Pace::hold`], is, behind those of
+/// initiations.
+const RESPONSE: usize = RECENT;
+/// Handshake messages to different places are so far apart.
+const MOVED_NS: u64 = NSEC_PER_SEC;
+
+/// Keeps handshake messages to one peer apart: [`REKEY_TIMEOUT_NS`] those to one place, and
+/// [`MOVED_NS`] any. Lock-free.
+///
+/// Only who is told of another place, which is not one of the last few, gets to send earlier than after
+/// [`REKEY_TIMEOUT_NS`]. So however the place changes, the two bounds hold for initiations.
 pub struct Pace {
     /// Boot time of the last one, in nanoseconds.
     last_ns: HotAtomic<u64>,
+    /// Where the last ones went to, and when ([`Sent`]); 0: nowhere.
+    recent: [HotAtomic<u64>; RECENT + 1],
 }
+
+/// A place, or rather 31 bits of its number, and milliseconds of boot time when a message was sent
+/// there. That another has the same number, or that the time has come round (after 50 days), has a
+/// message wait that need not.
+#[derive(Clone, Copy)]
+struct Sent(u64);
+
+impl Sent {
+    /// The mark of all places.
+    const ANYWHERE: u64 = 1;
+
+    fn new(now_ns: u64, place: u64) -> Self {
+        Self((Self::mark(place) << 32) | u64::from(Self::ms(now_ns)))
+    }
+
+    /// As if one had been sent to each place.
+    fn anywhere(now_ns: u64) -> Self {
+        Self((Self::ANYWHERE << 32) | u64::from(Self::ms(now_ns)))
+    }
+
+    /// Not 0, nor [`Sent::ANYWHERE`].
+    const fn mark(place: u64) -> u64 {
+        (place.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33) | (1 << 31)
+    }
+
+    const fn ms(now_ns: u64) -> u32 {
+        (now_ns / NSEC_PER_MSEC) as u32
+    }
+
+    fn is_to(self, place: u64) -> bool {
+        let mark = self.0 >> 32;
+        mark == Self::mark(place) || mark == Self::ANYWHERE
+    }
+
+    /// How long ago, in milliseconds; the oldest if nowhere.
+    fn age(self, now_ns: u64) -> u32 {
+        if self.0 == 0 {
+            return u32::MAX;
+        }
+        Self::ms(now_ns).wrapping_sub(self.0 as u32)
+    }
+
+    /// How long a message to the same place has to wait.
+    fn wait(self, now_ns: u64) -> u64 {
+        // One more: the times are rounded.
+        let age = u64::from(self.age(now_ns)).saturating_sub(1) * NSEC_PER_MSEC;
+        REKEY_TIMEOUT_NS.saturating_sub(age)
+    }
+}
+
+/// Nanoseconds of a millisecond.
+const NSEC_PER_MSEC: u64 = NSEC_PER_SEC / 1000;
 
 impl Pace {
     /// One may be sent at once.
     pub fn new(now_ns: u64) -> Self {
         let this = Self {
             last_ns: HotAtomic::new(0),
+            recent: [const { HotAtomic::new(0) }; RECENT + 1],
         };
         this.reset(now_ns);
         this
     }
 
-    /// Forgets when the last one was sent, so that one may be sent at once.
+    /// Forgets when the last ones were sent, so that one may be sent at once.
     pub fn reset(&self, now_ns: u64) {
-        self.note(now_ns.wrapping_sub(REKEY_TIMEOUT_NS + NSEC_PER_SEC));
+        let long_ago = now_ns.wrapping_sub(REKEY_TIMEOUT_NS + NSEC_PER_SEC);
+        self.last_ns.store(long_ago, Relaxed);
+        self.recent.iter().for_each(|sent| sent.store(0, Relaxed));
     }
 
-    /// One is sent now.
-    pub fn note(&self, now_ns: u64) {
+    /// An initiation is sent to `place` now.
+    pub fn note_initiation(&self, now_ns: u64, place: u64) {
         self.last_ns.store(now_ns, Relaxed);
+        // In its old place, or that of the oldest.
+        let key = |sent: &HotAtomic<u64>| {
+            let sent = Sent(sent.load(Relaxed));
+            (sent.is_to(place), sent.age(now_ns))
+        };
+        if let Some(oldest) = self.recent[..RECENT].iter().max_by_key(|sent| key(sent)) {
+            oldest.store(Sent::new(now_ns, place).0, Relaxed);
+        }
     }
 
-    /// How long an initiation has to wait; 0: it may be sent.
-    pub fn wait(&self, now_ns: u64) -> u64 {
-        let next = self.last_ns.load(Relaxed).wrapping_add(REKEY_TIMEOUT_NS);
-        // Signed: right after boot, "long ago" lies before the clock's zero.
-        (next.wrapping_sub(now_ns) as i64).max(0) as u64
+    /// A response is sent to `place` now. Others decide how many of these there are, so they have no
+    /// part in how many initiations are remembered.
+    pub fn note_response(&self, now_ns: u64, place: u64) {
+        self.last_ns.store(now_ns, Relaxed);
+        self.recent[RESPONSE].store(Sent::new(now_ns, place).0, Relaxed);
+    }
+
+    /// Initiations wait for [`REKEY_TIMEOUT_NS`], to whichever place, unless a response comes first.
+    pub fn hold(&self, now_ns: u64) {
+        self.last_ns.store(now_ns, Relaxed);
+        self.recent[RESPONSE].store(Sent::anywhere(now_ns).0, Relaxed);
+    }
+
+    /// How long an initiation to `place` has to wait; 0: it may be sent.
+    pub fn wait(&self, now_ns: u64, place: u64) -> u64 {
+        let last = self.last_ns.load(Relaxed);
+        let after = |distance| {
+            // Signed: right after boot, "long ago" lies before the clock's zero.
+            (last.wrapping_add(distance).wrapping_sub(now_ns) as i64).max(0) as u64
+        };
+        let longest = after(REKEY_TIMEOUT_NS);
+        if longest == 0 {
+            return 0;
+        }
+        let recent = self.recent.iter().map(|sent| Sent(sent.load(Relaxed)));
+        recent
+            .filter(|sent| sent.is_to(place))
+            .map(|sent| sent.wait(now_ns))
+            .fold(after(MOVED_NS), u64::max)
+            .min(longest)
     }
 }
 
@@ -129,6 +231,10 @@ pub trait Party {
     fn pace(&self) -> &Pace;
     /// The persistent keepalive interval in nanoseconds, 0 for none.
     fn keepalive_ns(&self) -> u64;
+    /// The number of the address and port that is sent to ([`place`]), 0 if there are none.
+    fn place(&self) -> u64;
+    /// Whether packets wait.
+    fn packets_wait(&self) -> bool;
 
     /// All packets that wait, or none.
     fn take_staged(&self) -> Option<Self::Packets>;
@@ -167,6 +273,8 @@ pub trait Party {
     fn note_completed(&self, side: Side);
     /// Sends a handshake message. What gets lost is repeated by a timer.
     fn send(&self, message: &[u8]);
+    /// The same, but sends nothing if the place that is sent to is another; `false` then.
+    fn send_to(&self, place: u64, message: &[u8]) -> bool;
     /// Forgets our address on the path to the peer.
     fn forget_source(&self);
 }
@@ -230,7 +338,7 @@ fn defer<P: Party>(peer: &P, wait: u64) {
 /// An initiation is wanted: has a worker send it, or puts it off if a handshake message was sent
 /// just now. `is_retry`: because there was no answer to the last one.
 pub fn queue_initiation<P: Party>(peer: &P, is_retry: bool) {
-    let wait = peer.pace().wait(peer.boottime());
+    let wait = peer.pace().wait(peer.boottime(), peer.place());
     peer.timers(|t, now| {
         t.handshake_begun(is_retry);
         if wait != 0 {
@@ -242,14 +350,41 @@ pub fn queue_initiation<P: Party>(peer: &P, is_retry: bool) {
     }
 }
 
+/// The user has told another place of the peer. Without a session that could be used, somebody may have
+/// waited in vain for an answer from where it is not: packets, a handshake under way, or who wants a
+/// persistent keepalive. If so, a handshake begins now, or as soon as [`Pace`] allows it.
+///
+/// Only if the interface is up.
+pub fn moved_by_user<P: Party>(peer: &P) {
+    if peer.has_session() {
+        return;
+    }
+    let mut wanted = peer.packets_wait() || peer.keepalive_ns() != 0;
+    let wait = peer.pace().wait(peer.boottime(), peer.place());
+    peer.timers(|t, now| {
+        wanted |= t.initiations().is_some();
+        if wanted {
+            t.handshake_begun(false);
+            if wait != 0 {
+                t.handshake_hurried(now, wait, || peer.jitter());
+            }
+        }
+    });
+    if wanted && wait == 0 {
+        peer.call_initiator();
+    }
+}
+
 /// Sends an initiation. For the worker.
 pub fn send_initiation<P: Party>(peer: &P) {
-    let wait = peer.pace().wait(peer.boottime());
+    // What is decided now is true of this place only.
+    let place = peer.place();
+    let wait = peer.pace().wait(peer.boottime(), place);
     if wait != 0 {
         // A response was sent since this was queued.
         return defer(peer, wait);
     }
-    peer.pace().note(peer.boottime());
+    peer.pace().note_initiation(peer.boottime(), place);
     peer.announce(false);
     let mut message = match peer.create_initiation() {
         Ok(message) => message,
@@ -257,7 +392,7 @@ pub fn send_initiation<P: Party>(peer: &P) {
         Err(Failed::ForGood) => return,
     };
     peer.add_macs(message.as_mut_bytes());
-    peer.pace().note(peer.boottime());
+    peer.pace().note_initiation(peer.boottime(), place);
     // All before it is sent: once it is, the response may be processed on another CPU, and what
     // that takes back has to be there already.
     peer.timers(|t, now| {
@@ -265,12 +400,16 @@ pub fn send_initiation<P: Party>(peer: &P) {
         t.any_authenticated_packet_sent();
         t.handshake_initiated(now, || peer.jitter());
     });
-    peer.send(message.as_bytes());
+    if !peer.send_to(place, message.as_bytes()) {
+        // Where the peer is said to be by now, one may have been sent just before.
+        let wait = peer.pace().wait(peer.boottime(), peer.place());
+        peer.timers(|t, now| t.handshake_hurried(now, wait, || peer.jitter()));
+    }
 }
 
 /// An initiation was accepted: answers it. If that fails, the other side repeats it.
 pub fn initiation_accepted<P: Party>(peer: &P) {
-    peer.pace().note(peer.boottime());
+    peer.pace().note_response(peer.boottime(), peer.place());
     peer.announce(true);
     if let Ok(mut message) = peer.create_response() {
         peer.add_macs(message.as_mut_bytes());
@@ -280,7 +419,7 @@ pub fn initiation_accepted<P: Party>(peer: &P) {
                 t.any_authenticated_packet_traversal(now, peer.keepalive_ns());
                 t.any_authenticated_packet_sent();
             });
-            peer.pace().note(peer.boottime());
+            peer.pace().note_response(peer.boottime(), peer.place());
             peer.send(message.as_bytes());
         }
     }
@@ -395,20 +534,100 @@ pub fn act<P: Party>(peer: &P, action: Action) {
 mod tests {
     use super::*;
 
+    const SECOND: u64 = NSEC_PER_SEC;
+
     #[test]
     fn handshake_messages_keep_their_distance() {
         // Right after boot.
         let pace = Pace::new(3);
-        assert_eq!(pace.wait(3), 0);
+        assert_eq!(pace.wait(3, 1), 0);
         // However long it has been quiet.
-        assert_eq!(pace.wait(1 << 62), 0);
-        pace.note(3);
-        assert_eq!(pace.wait(3), REKEY_TIMEOUT_NS);
-        assert_eq!(pace.wait(REKEY_TIMEOUT_NS + 2), 1);
-        assert_eq!(pace.wait(REKEY_TIMEOUT_NS + 3), 0);
-        assert_eq!(pace.wait(u64::from(u32::MAX) << 8), 0);
-        pace.note(REKEY_TIMEOUT_NS);
-        pace.reset(REKEY_TIMEOUT_NS);
-        assert_eq!(pace.wait(REKEY_TIMEOUT_NS), 0);
+        assert_eq!(pace.wait(1 << 62, 1), 0);
+        for note in [Pace::note_initiation, Pace::note_response] {
+            note(&pace, 3, 1);
+            assert_eq!(pace.wait(3, 1), REKEY_TIMEOUT_NS);
+            assert_eq!(pace.wait(REKEY_TIMEOUT_NS + 2, 1), 1);
+            assert_eq!(pace.wait(REKEY_TIMEOUT_NS + 3, 1), 0);
+            assert_eq!(pace.wait(u64::from(u32::MAX) << 8, 1), 0);
+            note(&pace, REKEY_TIMEOUT_NS, 1);
+            pace.reset(REKEY_TIMEOUT_NS);
+            assert_eq!(pace.wait(REKEY_TIMEOUT_NS, 1), 0);
+        }
+    }
+
+    #[test]
+    fn elsewhere_a_message_may_go_earlier() {
+        let pace = Pace::new(0);
+        pace.note_initiation(10 * SECOND, 1);
+        assert_eq!(pace.wait(10 * SECOND, 2), SECOND);
+        assert_eq!(pace.wait(11 * SECOND - 1, 2), 1);
+        assert_eq!(pace.wait(11 * SECOND, 2), 0);
+        // Not where our response went.
+        pace.note_response(11 * SECOND, 3);
+        assert_eq!(pace.wait(12 * SECOND, 3), 4 * SECOND);
+        assert_eq!(pace.wait(12 * SECOND, 2), 0);
+        // However many of those there are, an initiation is not forgotten for them.
+        for place in 4..40 {
+            pace.note_response(12 * SECOND, place);
+        }
+        let wait = pace.wait(13 * SECOND, 1);
+        assert!((2 * SECOND..=2 * SECOND + 2 * NSEC_PER_MSEC).contains(&wait));
+        // Who has called is to be answered first, from wherever it was.
+        pace.hold(13 * SECOND);
+        for place in [0, 1, 2, 99] {
+            let wait = pace.wait(14 * SECOND, place);
+            assert!((4 * SECOND..=4 * SECOND + 2 * NSEC_PER_MSEC).contains(&wait));
+        }
+        pace.note_response(14 * SECOND, 3);
+        assert_eq!(pace.wait(15 * SECOND, 2), 0);
+        // What was forgotten may go at once.
+        pace.reset(13 * SECOND);
+        assert_eq!(pace.wait(13 * SECOND, 1), 0);
+    }
+
+    /// Whoever tells us places, in whatever order, and each as early as can be.
+    #[test]
+    fn no_order_of_places_makes_it_more() {
+        for places in 1..8 {
+            for stride in 1..4 {
+                let pace = Pace::new(0);
+                let mut sent: [(u64, u64); 200] = [(0, 0); 200];
+                let mut now = 100 * SECOND + 7;
+                for n in 0..sent.len() {
+                    let to = (n as u64 * stride) % places + 1;
+                    now += pace.wait(now, to);
+                    assert_eq!(pace.wait(now, to), 0);
+                    pace.note_initiation(now, to);
+                    for (at, before) in &sent[..n] {
+                        assert!(now - at >= SECOND);
+                        assert!(before != &to || now - at >= REKEY_TIMEOUT_NS);
+                    }
+                    sent[n] = (now, to);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn places_have_numbers_of_their_own() {
+        let v4 = |last, port| place([10, 0, 0, last].into(), port);
+        let v6 = |first, last, port| place([first, 0, 0, 0, 0, 0, 0, last].into(), port);
+        let all = [
+            v4(1, 1),
+            v4(1, 2),
+            v4(2, 1),
+            v6(1, 1, 1),
+            v6(1, 1, 2),
+            v6(1, 2, 1),
+            v6(2, 1, 1),
+            place([0; 4].into(), 0),
+            place([0; 16].into(), 0),
+        ];
+        for (n, number) in all.iter().enumerate() {
+            assert!(*number != 0);
+            assert!(!all[..n].contains(number));
+            let mark = |number: &u64| Sent::mark(*number);
+            assert!(all[..n].iter().all(|other| mark(other) != mark(number)));
+        }
     }
 }

@@ -69,7 +69,7 @@ pub(crate) fn unknown(
 pub(crate) fn expected(device: &Device, peer: &Peer) {
     let now = boottime_coarse_ns();
     if device.callers.lock().has(peer.public_key(), now) {
-        peer.pace.note(now);
+        peer.pace.hold(now);
     }
 }
 

@@ -232,6 +232,12 @@ pub(crate) fn send_keepalive(peer: RcuRef<'_, Peer>) {
     conduct::send_keepalive(&peer);
 }
 
+/// Begins a handshake with a peer whose endpoint the user has changed, if somebody waits for one. The
+/// interface is up. Any context but hard interrupt.
+pub(crate) fn moved_by_user(peer: RcuRef<'_, Peer>) {
+    conduct::moved_by_user(&peer);
+}
+
 /// Hands a batch to encryption. Dropped if the peer or the device is going away or queues are full.
 /// With `here`, what it is, its one message may be sealed and sent before this returns.
 fn submit(session: &RcuArc<Session>, batch: Batch<Session>, here: Option<Lone>) {

@@ -101,16 +101,25 @@ pub(crate) fn send_messages(peer: &RcuArc<Peer>, messages: SkbList) -> bool {
     sent && has_data
 }
 
-/// Sends one handshake message to its peer. Failure is like loss: a timer tries again; it is counted,
-/// and noted.
-pub(crate) fn send_message(peer: &Peer, message: &[u8], ds: u8) {
-    if let Err(why) = try_send_message(peer, message, ds) {
-        peer.device.drops.add(Reason::TxHandshake, 1);
-        peer.handshake_failed(why);
+/// Sends one handshake message to its peer; if `only` is a place, only if that is where the peer is:
+/// else `false`. Failure is like loss: a timer tries again; it is counted, and noted.
+pub(crate) fn send_message(peer: &Peer, only: Option<u64>, message: &[u8], ds: u8) -> bool {
+    match try_send_message(peer, only, message, ds) {
+        Ok(there) => there,
+        Err(why) => {
+            peer.device.drops.add(Reason::TxHandshake, 1);
+            peer.handshake_failed(why);
+            true
+        }
     }
 }
 
-fn try_send_message(peer: &Peer, message: &[u8], ds: u8) -> Result<(), Failure> {
+fn try_send_message(
+    peer: &Peer,
+    only: Option<u64>,
+    message: &[u8],
+    ds: u8,
+) -> Result<bool, Failure> {
     let device = &peer.device;
     let skb = SkBuff::with_payload(message, HEADROOM, GFP_KERNEL).map_err(|_| Failure::NoMemory)?;
     let guard = read_lock();
@@ -120,6 +129,10 @@ fn try_send_message(peer: &Peer, message: &[u8], ds: u8) -> Result<(), Failure> 
     let mark = device.fwmark.load(Relaxed);
     let (sent, stale) = {
         let path = peer.path.read();
+        // Both change under the lock.
+        if only.is_some_and(|place| place != peer.place()) {
+            return Ok(false);
+        }
         let Xmit {
             result,
             lost,
@@ -129,7 +142,7 @@ fn try_send_message(peer: &Peer, message: &[u8], ds: u8) -> Result<(), Failure> 
             peer.count_tx(message.len());
         }
         let sent = match result {
-            Ok(()) if lost == 0 => Ok(()),
+            Ok(()) if lost == 0 => Ok(true),
             Ok(()) => Err(Failure::NoMemory),
             Err(_) if matches!(path.endpoint, Endpoint::None) => Err(Failure::NoEndpoint),
             Err(_) => Err(Failure::NoRoute),

@@ -259,6 +259,16 @@ impl Timers {
         }
     }
 
+    /// An initiation is wanted, and can be sent `wait` from now: earlier than what was to be done about
+    /// the last one, if anything, as that went elsewhere. `jitter` as for [`Timers::data_sent`].
+    pub fn handshake_hurried(&mut self, now: u64, wait: u64, jitter: impl FnOnce() -> u64) {
+        let at = now.saturating_add(wait).saturating_add(jitter());
+        if self.enabled && at < self.deadlines[RETRANSMIT_HANDSHAKE] {
+            self.deadlines[RETRANSMIT_HANDSHAKE] = at;
+            self.deferred = true;
+        }
+    }
+
     /// There was no memory for an empty message. It is tried again after [`KEEPALIVE_RETRY_NS`],
     /// unless something else is sent by then.
     pub fn keepalive_failed(&mut self, now: u64) {

@@ -273,6 +273,7 @@ fn configure(
     if let Some(key) = preshared_key {
         peer.handshake.lock().noise.set_psk(key);
     }
+    let place = peer.place();
     if let Some(endpoint) = attrs.get(wg::WGPEER_A_ENDPOINT).and_then(endpoint) {
         peer.configure_endpoint(&endpoint);
     }
@@ -298,6 +299,9 @@ fn configure(
         }
     }
     if up {
+        if peer.place() != place {
+            send::moved_by_user(RcuArc::as_rcu_ref(peer));
+        }
         send::send_staged(RcuArc::as_rcu_ref(peer));
     }
     Ok(())

@@ -177,6 +177,14 @@ impl<H: Hold> Party for H {
         Peer::keepalive_ns(self)
     }
 
+    fn place(&self) -> u64 {
+        Peer::place(self)
+    }
+
+    fn packets_wait(&self) -> bool {
+        !self.staged.lock().is_empty()
+    }
+
     #[inline]
     fn take_staged(&self) -> Option<SkbList> {
         let list = self.staged.lock().take();
@@ -315,7 +323,11 @@ impl<H: Hold> Party for H {
     }
 
     fn send(&self, message: &[u8]) {
-        socket::send_message(self, message, HANDSHAKE_DSCP);
+        socket::send_message(self, None, message, HANDSHAKE_DSCP);
+    }
+
+    fn send_to(&self, place: u64, message: &[u8]) -> bool {
+        socket::send_message(self, Some(place), message, HANDSHAKE_DSCP)
     }
 
     fn forget_source(&self) {

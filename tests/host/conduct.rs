@@ -34,8 +34,8 @@ use zerocopy::FromZeros;
 const S: u64 = 1_000_000_000;
 const NOW: u64 = 1000 * S;
 const JITTER: u64 = 77;
-/// Time that it takes to make a message.
-const WORK: u64 = 1000;
+/// Time that it takes to make a message: more than times are rounded by.
+const WORK: u64 = 2_000_000;
 
 /// What was asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,6 +59,9 @@ struct Peer {
     pace: Pace,
     timers: RefCell<Timers>,
     interval: Cell<u64>,
+    place: Cell<u64>,
+    /// Where the user says the peer is while a message is made.
+    meanwhile: Cell<Option<u64>>,
     steps: RefCell<Vec<Step>>,
     /// How many packets wait.
     staged: Cell<u32>,
@@ -86,6 +89,8 @@ impl Peer {
             pace: Pace::new(NOW),
             timers: RefCell::new(Timers::new(true)),
             interval: Cell::new(0),
+            place: Cell::new(HERE),
+            meanwhile: Cell::new(None),
             steps: RefCell::default(),
             staged: Cell::new(0),
             rival: Cell::new(false),
@@ -111,7 +116,7 @@ impl Peer {
     /// One that sent a handshake message just now.
     fn hasty() -> Self {
         let peer = Self::new();
-        peer.pace.note(NOW - S);
+        peer.pace.note_response(NOW - S, HERE);
         peer
     }
 
@@ -184,6 +189,14 @@ impl Party for Peer {
         self.interval.get()
     }
 
+    fn place(&self) -> u64 {
+        self.place.get()
+    }
+
+    fn packets_wait(&self) -> bool {
+        self.staged.get() != 0
+    }
+
     fn take_staged(&self) -> Option<u32> {
         Some(self.staged.take()).filter(|n| *n != 0)
     }
@@ -247,6 +260,9 @@ impl Party for Peer {
 
     fn create_initiation(&self) -> Result<Initiation, Failed> {
         self.now.set(self.now.get() + WORK);
+        if let Some(place) = self.meanwhile.take() {
+            self.place.set(place);
+        }
         self.failure
             .get()
             .map_or_else(|| Ok(Initiation::new_zeroed()), Err)
@@ -287,12 +303,23 @@ impl Party for Peer {
         self.at_sending.replace(self.future());
     }
 
+    fn send_to(&self, place: u64, message: &[u8]) -> bool {
+        let there = place == self.place.get();
+        if there {
+            self.send(message);
+        }
+        there
+    }
+
     fn forget_source(&self) {
         self.step(SourceForgotten);
     }
 }
 
 const DEFERRED: Action = Action::DeferredHandshake;
+/// Two places.
+const HERE: u64 = 7;
+const THERE: u64 = 8;
 const FIRST_RETRY: Action = Action::RetransmitHandshake { attempt: 2 };
 
 #[test]
@@ -399,7 +426,7 @@ fn an_initiation_leaves_after_its_timers_are_set() {
         ]
     );
     // The distance to the next one counts from when it left.
-    assert_eq!(peer.pace.wait(NOW), REKEY_TIMEOUT_NS + WORK);
+    assert_eq!(peer.pace.wait(peer.now.get(), HERE), REKEY_TIMEOUT_NS);
 }
 
 #[test]
@@ -443,7 +470,7 @@ fn an_initiation_is_answered_once_there_is_a_session() {
         ],
         "in force before the other side can know of the session"
     );
-    assert_eq!(peer.pace.wait(NOW), REKEY_TIMEOUT_NS + WORK);
+    assert_eq!(peer.pace.wait(peer.now.get(), HERE), REKEY_TIMEOUT_NS);
 }
 
 #[test]
@@ -661,4 +688,92 @@ fn keepalives_go_out_when_due() {
     conduct::act(&peer, Action::PersistentKeepalive);
     assert_eq!(peer.steps(), []);
     assert_eq!(peer.future(), []);
+}
+
+#[test]
+fn who_waits_for_a_session_gets_a_handshake_where_the_peer_is_said_to_be() {
+    let moved = |peer: &Peer| {
+        peer.place.set(THERE);
+        conduct::moved_by_user(peer);
+    };
+    // Nobody waits for one.
+    let peer = Peer::new();
+    moved(&peer);
+    assert_eq!((peer.steps(), peer.future()), (vec![], vec![]));
+    // There is one.
+    let peer = Peer::with_packets(true);
+    peer.interval.set(25 * S);
+    peer.timers.borrow_mut().handshake_initiated(NOW, || 0);
+    moved(&peer);
+    assert_eq!(peer.steps(), []);
+
+    // Packets; a keepalive; a handshake under way.
+    let peer = Peer::with_packets(false);
+    moved(&peer);
+    assert_eq!(peer.steps(), [Initiator]);
+    let peer = Peer::new();
+    peer.interval.set(25 * S);
+    moved(&peer);
+    assert_eq!(peer.steps(), [Initiator]);
+    let peer = Peer::new();
+    peer.unanswered(3);
+    peer.pace.note_initiation(NOW - S, HERE);
+    peer.timers.borrow_mut().handshake_initiated(NOW - S, || 0);
+    moved(&peer);
+    assert_eq!(peer.steps(), [Initiator]);
+    assert_eq!(peer.next_attempt(), 2, "they are counted anew");
+}
+
+#[test]
+fn where_a_peer_is_said_to_be_may_change_often() {
+    let peer = Peer::with_packets(false);
+    peer.pace.note_initiation(NOW - S / 4, HERE);
+    peer.timers
+        .borrow_mut()
+        .handshake_initiated(NOW - S / 4, || 0);
+    // Too soon after the last one: earlier than that would be repeated, but not at once.
+    peer.place.set(THERE);
+    conduct::moved_by_user(&peer);
+    assert_eq!(peer.steps(), []);
+    assert_eq!(peer.future(), [(S - S / 4 + JITTER, DEFERRED)]);
+    // Back again: that place has had its message.
+    peer.timers
+        .borrow_mut()
+        .handshake_initiated(NOW - S / 4, || 0);
+    peer.place.set(HERE);
+    conduct::moved_by_user(&peer);
+    assert_eq!(peer.steps(), []);
+    assert_eq!(peer.future(), [(REKEY_TIMEOUT_NS - S / 4, FIRST_RETRY)]);
+    // The worker finds the same.
+    conduct::send_initiation(&peer);
+    assert_eq!(peer.steps(), []);
+    peer.place.set(THERE);
+    peer.now.set(NOW + S);
+    conduct::send_initiation(&peer);
+    assert_eq!(
+        peer.steps(),
+        [Announced { response: false }, Sent("initiation")]
+    );
+}
+
+#[test]
+fn a_message_for_one_place_does_not_go_to_another() {
+    // There went one two seconds ago. This one is for here.
+    let peer = Peer::with_packets(false);
+    peer.pace.note_initiation(NOW - 2 * S, THERE);
+    peer.meanwhile.set(Some(THERE));
+    conduct::send_initiation(&peer);
+    assert_eq!(peer.steps(), [Announced { response: false }]);
+    let [(wait, DEFERRED)] = peer.future()[..] else {
+        panic!("nothing would be sent");
+    };
+    // To the millisecond.
+    let wanted = 3 * S - WORK + JITTER;
+    assert!((wanted..wanted + 3_000_000).contains(&wait), "{wait}");
+    // Not there yet: as soon as any may be sent again.
+    let peer = Peer::with_packets(false);
+    peer.meanwhile.set(Some(THERE));
+    conduct::send_initiation(&peer);
+    assert_eq!(peer.steps(), [Announced { response: false }]);
+    assert_eq!(peer.future(), [(S + JITTER, DEFERRED)]);
 }

@@ -35,6 +35,10 @@ const FILES: &[(&str, &[&str], &[Change])] = &[
                 "        if seeded(Seed::TooSoonForgottenByWorker) { return; }\n",
             ),
             (
+                "            .filter(|sent| sent.is_to(place))\n",
+                "            .filter(|sent| sent.is_to(place) && !seeded(Seed::PlacesForgotten))\n",
+            ),
+            (
                 "                peer.timers(|t, now| t.any_authenticated_packet_traversal(now, interval));\n",
                 "                if !seeded(Seed::KeepaliveForgotten) {\n                \
                  peer.timers(|t, now| t.any_authenticated_packet_traversal(now, interval));\n}\n",
@@ -53,8 +57,8 @@ const FILES: &[(&str, &[&str], &[Change])] = &[
                  if !seeded(Seed::NoRetransmission) { t.handshake_initiated",
             ),
             (
-                "(now, || peer.jitter());\n    });\n    peer.send(message.as_bytes());",
-                "(now, || peer.jitter()); }\n    });\n    peer.send(message.as_bytes());",
+                "(now, || peer.jitter());\n    });\n    if !peer.send_to",
+                "(now, || peer.jitter()); }\n    });\n    if !peer.send_to",
             ),
         ],
     ),

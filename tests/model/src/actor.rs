@@ -93,6 +93,21 @@ impl Actor<'_> {
         self.broken.borrow_mut().get_or_insert(what);
     }
 
+    /// An initiation is sent.
+    fn check_distance(&self) {
+        let (now, side) = (self.boot(), &mut **self.side.borrow_mut());
+        side.initiated.retain(|(_, at)| now - at < REKEY_TIMEOUT_NS);
+        for (to, at) in &side.initiated {
+            if *to == side.endpoint {
+                self.complain("two initiations to one place in five seconds");
+            }
+            if now - at < NSEC_PER_SEC {
+                self.complain("two initiations in one second");
+            }
+        }
+        side.initiated.push((side.endpoint, now));
+    }
+
     /// The keys of `origin` are used.
     fn check_age(&self, origin: Origin) {
         if self.boot() >= origin.birthdate_ns + REJECT_AFTER_TIME_NS {
@@ -126,6 +141,14 @@ impl Party for Actor<'_> {
 
     fn keepalive_ns(&self) -> u64 {
         self.config.keepalive_ns[self.me]
+    }
+
+    fn place(&self) -> u64 {
+        u64::from(self.side.borrow().endpoint)
+    }
+
+    fn packets_wait(&self) -> bool {
+        !self.side.borrow().staged.is_empty()
     }
 
     fn take_staged(&self) -> Option<Vec<Packet>> {
@@ -291,7 +314,17 @@ impl Party for Actor<'_> {
     fn note_completed(&self, _: conduct::Side) {}
 
     fn send(&self, message: &[u8]) {
+        if matches!(classify(message, message.len()), Some(Kind::Initiation)) {
+            self.check_distance();
+        }
         self.transmit(message);
+    }
+
+    fn send_to(&self, place: u64, message: &[u8]) -> bool {
+        // Nobody comes between.
+        assert_eq!(place, self.place());
+        self.send(message);
+        true
     }
 
     fn forget_source(&self) {}

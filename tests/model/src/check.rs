@@ -64,6 +64,8 @@ pub enum Event {
     Up(usize),
     /// It gets another address.
     Roam(usize),
+    /// The user says where its peer is; rightly or not.
+    Point(usize, bool),
     /// After so many allocations there is no memory.
     Starve(usize, u8),
     /// There is memory again.
@@ -95,6 +97,8 @@ pub struct Bounds {
     pub downs: u8,
     /// New addresses of the first side.
     pub roams: u8,
+    /// Times that the user says where the first side's peer is.
+    pub points: u8,
     /// Shortages of memory, on either side.
     pub shortages: u8,
     /// Handshake messages that arrive under load.
@@ -186,6 +190,10 @@ impl Peers {
             Event::Roam(s) => {
                 left.roams -= 1;
                 world.roam(s);
+            }
+            Event::Point(s, rightly) => {
+                left.points -= 1;
+                world.point(config, s, rightly);
             }
             Event::Starve(s, after) => {
                 left.shortages -= 1;
@@ -363,6 +371,9 @@ impl Model for Peers {
             may(left.downs > 0 && world.is_up(s), Event::Down(s));
             may(!world.is_up(s), Event::Up(s));
             may(left.roams > 0 && s == 0, Event::Roam(s));
+            for rightly in [false, true] {
+                may(left.points > 0 && s == 0, Event::Point(s, rightly));
+            }
             for seconds in SLEEPS_S {
                 may(left.sleeps > 0, Event::Sleep(s, seconds));
             }

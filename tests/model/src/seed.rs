@@ -15,6 +15,8 @@ pub enum Seed {
     TooSoonForgotten,
     /// The same for the worker.
     TooSoonForgottenByWorker,
+    /// Where initiations went to is not remembered.
+    PlacesForgotten,
     /// Initiations are not repeated.
     NoRetransmission,
     /// A keepalive for which there is no memory is not tried again, and a persistent one is followed

@@ -124,6 +124,8 @@ pub struct Side {
     pub(crate) memory: Option<u8>,
     pub(crate) address: u8,
     pub(crate) endpoint: u8,
+    /// Where initiations went to that are still to be kept a distance from, and when: boot time.
+    pub(crate) initiated: Vec<(u8, u64)>,
     /// Packets of the user's that came, for the properties.
     pub(crate) delivered: Vec<u8>,
     /// Whether an authentic transport message came since that was last asked for.
@@ -163,6 +165,7 @@ impl Side {
             memory: None,
             address: side as u8,
             endpoint: 1 - side as u8,
+            initiated: vec![],
             delivered: vec![],
             heard: false,
         }

@@ -21,6 +21,9 @@ use crate::{
 /// How late timers fire at most: enough for everything else that is due soon to happen before.
 const MAX_LATE_NS: u64 = 6 * NSEC_PER_SEC;
 
+/// An address that nobody has.
+const NOWHERE: u8 = u8::MAX;
+
 /// The two sides; one is the other's peer.
 pub const SIDES: [usize; 2] = [0, 1];
 
@@ -231,12 +234,28 @@ impl World {
             s.clear_handshake();
             s.clear_keypairs();
             self.paces[side].reset(self.now + s.slept_ns);
+            s.initiated.clear();
         }
     }
 
     /// `side` gets another address.
     pub fn roam(&mut self, side: usize) {
         self.sides[side].address += 2;
+    }
+
+    /// The user says where `side`'s peer is, rightly or not.
+    pub fn point(&mut self, config: &Config, side: usize, rightly: bool) {
+        let to = if rightly {
+            self.sides[1 - side].address
+        } else {
+            NOWHERE
+        };
+        self.sides[side].endpoint = to;
+        if self.sides[side].up {
+            let actor = self.actor(config, side);
+            conduct::moved_by_user(&actor);
+            conduct::send_staged(&actor);
+        }
     }
 
     /// Memory of `side`: so many allocations succeed, or all.

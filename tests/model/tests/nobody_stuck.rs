@@ -159,6 +159,19 @@ fn roaming() -> Peers {
     )
 }
 
+fn corrected() -> Peers {
+    peers(
+        Config::PLAIN,
+        Bounds {
+            sends: [1, size(0, 1)],
+            waits: size(2, 3),
+            losses: size(0, 1),
+            points: size(3, 4),
+            ..Bounds::default()
+        },
+    )
+}
+
 fn load() -> Peers {
     peers(
         Config::PLAIN,
@@ -183,6 +196,7 @@ fn nobody_is_stuck() {
     holds("a sleep", sleep());
     holds("down and up", down_and_up());
     holds("another address", roaming());
+    holds("another endpoint", corrected());
     holds("under load", load());
 }
 
@@ -196,6 +210,11 @@ fn what_is_seeded_is_found() {
     finds(Seed::FailureForgotten, STUCK, shortage());
     finds(Seed::TooSoonForgotten, STUCK, network());
     finds(Seed::TooSoonForgottenByWorker, STUCK, network());
+    finds(
+        Seed::PlacesForgotten,
+        "two initiations to one place",
+        corrected(),
+    );
     finds(Seed::NoRetransmission, STUCK, retries());
     finds(Seed::KeepaliveForgotten, "persistent keepalive", shortage());
     finds(Seed::StaleArming, "what waits is not sent", retries());
