@@ -142,6 +142,8 @@ pub(crate) struct Device {
     pub(crate) allowed_ips: AllowedIps<Peer>,
     /// Mark of outer packets, 0 for none.
     pub(crate) fwmark: HotAtomic<u32>,
+    /// Whether outer packets have the DSCP of what is in them, and not 0. Written with the device lock held.
+    pub(crate) copy_dscp: HotAtomic<bool>,
     /// Port of the sockets, or the one to use when they are opened; 0: any.
     pub(crate) listen_port: Atomic<u32>,
     /// When the log was last told of a route that loops. Boot time in nanoseconds.
@@ -200,6 +202,7 @@ impl Device {
                 admission <- Admission::new(),
                 allowed_ips,
                 fwmark: HotAtomic::new(0),
+                copy_dscp: HotAtomic::new(false),
                 listen_port: Atomic::new(0),
                 loop_told_ns: Atomic::new(0),
                 up: HotAtomic::new(false),

@@ -212,7 +212,7 @@ pub(crate) fn device_added(device: &Device) {
     tell_device(device, CMD_DEVICE_ADDED, Cause::Interface);
 }
 
-/// The device's key, port or mark was set, or `local-gso` switched, or it has lost its sockets for good.
+/// The device's key, port or mark was set, or a switch of ours, or it has lost its sockets for good.
 /// Device lock held.
 pub(crate) fn device_changed(device: &Device, cause: Cause) {
     tell_device(device, CMD_DEVICE_CHANGED, cause);

@@ -15,6 +15,7 @@ use kernel::{
 };
 
 use wgk::{
+    atomic::Relaxed,
     genetlink::{
         policy,
         DoOp,
@@ -40,7 +41,10 @@ use wgk::{
 };
 
 use crate::{
-    device::Device,
+    device::{
+        Config,
+        Device, //
+    },
     events::{
         self,
         Cause,
@@ -83,16 +87,19 @@ const A_DEVICE_ALLOWED_IPS: u32 = 12;
 const A_DEVICE_INDICES: u32 = 13;
 /// Whether packets of UDP's GSO kind that never met GRO are taken whole, u8: 0 or 1.
 const A_DEVICE_LOCAL_GSO: u32 = 6;
+/// Whether outer packets have the DSCP of what is in them, u8: 0 or 1.
+const A_DEVICE_COPY_DSCP: u32 = 14;
 
 static DEVICE_POLICY: [Policy; A_DEVICE_IFNAME as usize + 1] = policy::table(&[
     (A_DEVICE_IFINDEX, Policy::U32),
     (A_DEVICE_IFNAME, Policy::nul_string(15)),
 ]);
 
-static SET_POLICY: [Policy; A_DEVICE_LOCAL_GSO as usize + 1] = policy::table(&[
+static SET_POLICY: [Policy; A_DEVICE_COPY_DSCP as usize + 1] = policy::table(&[
     (A_DEVICE_IFINDEX, Policy::U32),
     (A_DEVICE_IFNAME, Policy::nul_string(15)),
     (A_DEVICE_LOCAL_GSO, Policy::max_u8(1)),
+    (A_DEVICE_COPY_DSCP, Policy::max_u8(1)),
 ]);
 
 /// The family's operations, by command.
@@ -134,6 +141,7 @@ fn put_device(rtnl: &Rtnl, device: &Device, msg: &mut Message<'_>) -> Result {
     // Who has this has RTNL, while there is an interface.
     let config = device.config.lock();
     msg.put_u8(A_DEVICE_LOCAL_GSO, config.local_gso.is_some().into())?;
+    msg.put_u8(A_DEVICE_COPY_DSCP, device.copy_dscp.load(Relaxed).into())?;
     if device.admission.load.is_on() {
         msg.put(A_DEVICE_UNDER_LOAD, &[])?;
     }
@@ -183,21 +191,37 @@ impl DoOp for SetDevice {
     fn run(info: &Info<'_>) -> Result {
         let rtnl = Rtnl::lock();
         let device = named(&rtnl, info)?;
-        let Some(on) = info.attrs().get(A_DEVICE_LOCAL_GSO).map(|a| a.u8() != 0) else {
-            return Ok(());
-        };
-        // It acts where the sockets are, which need not be the caller's namespace.
-        let net = device.creating_net.get().ok_or(EPERM)?;
-        if !net.ns_capable_admin() {
-            return Err(EPERM);
-        }
+        let switch = |attr| info.attrs().get(attr).map(|a| a.u8() != 0);
         let mut config = device.config.lock();
-        if on != config.local_gso.is_some() {
-            config.local_gso = on.then(|| LocalIn::register(&net)).transpose()?;
+        let mut changed = false;
+        // First what may be refused: then nothing of the request is done.
+        if let Some(on) = switch(A_DEVICE_LOCAL_GSO) {
+            changed |= set_local_gso(&device, &mut config, on)?;
+        }
+        if let Some(on) = switch(A_DEVICE_COPY_DSCP) {
+            changed |= on != device.copy_dscp.load(Relaxed);
+            device.copy_dscp.store(on, Relaxed);
+        }
+        if changed {
             events::device_changed(&device, Cause::Netlink);
         }
         Ok(())
     }
+}
+
+/// Sets `local-gso`. Whether that is a change; `EPERM` without the right to it, or what registering a hook
+/// fails with.
+fn set_local_gso(device: &Device, config: &mut Config, on: bool) -> Result<bool> {
+    // It acts where the sockets are, which need not be the caller's namespace.
+    let net = device.creating_net.get().ok_or(EPERM)?;
+    if !net.ns_capable_admin() {
+        return Err(EPERM);
+    }
+    if on == config.local_gso.is_some() {
+        return Ok(false);
+    }
+    config.local_gso = on.then(|| LocalIn::register(&net)).transpose()?;
+    Ok(true)
 }
 
 /// Dumps the devices of a namespace, a message for each.

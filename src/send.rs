@@ -323,8 +323,12 @@ fn encrypt(mut job: CryptJob<Session>) -> RcuArc<Session> {
         drops.add(Reason::TxGone, job.len());
         return job.finish(false);
     };
+    let copy_dscp = session.peer.device.copy_dscp.load(Relaxed);
     let mut failed = None;
     for (nonce, mut segment) in job.segments_mut() {
+        if copy_dscp {
+            segment.copy_ds();
+        }
         let header: [u8; size_of::<DataHeader>()] = transmute!(DataHeader {
             kind: Kind::Data.word(),
             receiver_index: keys.session.remote_index.into(),

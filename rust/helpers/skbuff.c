@@ -211,8 +211,8 @@ static int wg_skb_pieces(struct sk_buff *skb, int pieces, unsigned int tailroom)
 /*
  * Before sealing: the checksum is finished while the packet is still readable,
  * there are @headroom writable bytes in front, and the data is ours alone, with
- * @tailroom bytes behind. @ds gets the outer DS
- * field. Returns 0 if the data is one linear piece, the number of scatterlist
+ * @tailroom bytes behind. @ds, a DS field, gets
+ * the congestion bits of an outer header. Returns 0 if the data is one linear piece, the number of scatterlist
  * entries it takes otherwise (then *@trailer is where the tail goes), or an
  * errno: -ENOMEM, or another if @skb is malformed.
  */
@@ -222,7 +222,7 @@ int wg_helper_skb_seal_prepare(struct sk_buff *skb, unsigned int headroom,
 {
 	int err;
 
-	*ds = ip_tunnel_ecn_encap(0, ip_hdr(skb), skb);
+	*ds = ip_tunnel_ecn_encap(*ds, ip_hdr(skb), skb);
 
 	if (unlikely(skb_cow_head(skb, headroom) < 0))
 		return -ENOMEM;

@@ -13,6 +13,7 @@ use super::{
     RawSkb,
     SkBuff,
     IPV6_HEADER,
+    L3,
     MAX_HEADROOM,
     UDP_HEADER, //
 };
@@ -119,6 +120,20 @@ impl Segment<'_> {
         unsafe { (*self.raw.cb()).ds = ds }
     }
 
+    /// Stores the DS field of the packet's own IP header with it; 0 if it has none.
+    #[inline]
+    pub fn copy_ds(&mut self) {
+        // SAFETY: Valid by the type invariants, and nobody else changes the data.
+        let ds = unsafe {
+            match (self.raw.l3_protocol(), self.raw.network_bytes(2)) {
+                (Some(L3::V4), Some(&[_, tos])) => tos,
+                (Some(L3::V6), Some(&[high, low])) => high << 4 | low >> 4,
+                _ => 0,
+            }
+        };
+        self.set_ds(ds);
+    }
+
     /// Says that this packet of its batch is of no use; the others may be. Who takes them one by one
     /// is told ([`Taken::Lost`](crate::batch::Taken)), if the batch went well.
     #[inline]
@@ -135,7 +150,8 @@ impl Segment<'_> {
     }
 
     /// Seals a packet in place: `header`, then ciphertext of the data and `padding` zeros, then
-    /// the tag. The DS field of the inner header decides the outer one's ([`SkBuff::ds`](crate::skbuff::SkBuff::ds)).
+    /// the tag. The DS field that is stored with it ([`SkBuff::ds`](crate::skbuff::SkBuff::ds)) keeps its
+    /// code point, and gets the congestion bits of the inner header (RFC 6040).
     ///
     /// One can be sealed several times over; not for ever, as each header moves those of the packet
     /// further away from the start of the buffer. One in very many pieces is copied into one.
@@ -161,7 +177,8 @@ impl Segment<'_> {
         let tail = padding + TAG;
         let skb = self.raw.as_ptr();
         let mut trailer = ptr::null_mut();
-        let mut ds = 0;
+        // SAFETY: Valid by the type invariants.
+        let mut ds = unsafe { (*self.raw.cb()).ds };
         // SAFETY: Valid by the type invariants; the out pointers are to locals.
         let pieces = unsafe {
             bindings::skb_seal_prepare(
@@ -282,7 +299,13 @@ impl Segment<'_> {
 #[kernel::macros::kunit_tests(wgk_skbuff_segment)]
 mod tests {
     use super::*;
-    use crate::skb_list::SkbList;
+    use crate::{
+        skb_list::SkbList,
+        skbuff::{
+            ETH_P_IP,
+            ETH_P_IPV6, //
+        }, //
+    };
     use kernel::prelude::*;
 
     const KEY: [u8; 32] = [7; 32];
@@ -372,6 +395,43 @@ mod tests {
             // SAFETY: Valid by the type invariants; nothing of this packet is read by that offset.
             unsafe { (*segment.raw.headers()).network_header = offset as u16 };
             assert_eq!(segment.seal(&FRONT, 0, 1, &KEY).is_ok(), sealed);
+        }
+        Ok(())
+    }
+
+    /// The outer header begins with the DS field of the inner one if that was asked for, and in any case has
+    /// its congestion bits: "experienced" becomes "could be told".
+    #[test]
+    fn ds_of_the_outer_header() -> Result {
+        for (protocol, head, copied, sealed) in [
+            (ETH_P_IP, [0x45, 0xb9], 0xb9, 0xb9),
+            (ETH_P_IP, [0x45, 0xbb], 0xbb, 0xba),
+            (ETH_P_IPV6, [0x6b, 0x9f], 0xb9, 0xb9),
+            (ETH_P_IPV6, [0x6f, 0xcf], 0xfc, 0xfc),
+            // Not what it says it is, or nothing.
+            (ETH_P_IPV6, [0x45, 0xb9], 0, 2),
+            (0, [0x45, 0xb9], 0, 0),
+        ] {
+            for copy in [true, false] {
+                let mut payload = [0; 40];
+                payload[..2].copy_from_slice(&head);
+                let mut list = list(&payload, DATA_HEADROOM)?;
+                let mut segment = list.iter_mut().next().ok_or(EINVAL)?;
+                // SAFETY: Valid by the type invariants, and the header is where the data is.
+                unsafe {
+                    let headers = &mut *segment.raw.headers();
+                    headers.protocol = protocol.to_be();
+                    headers.network_header = DATA_HEADROOM as u16;
+                }
+                // SAFETY: Valid by the type invariants.
+                let ds = |segment: &Segment<'_>| unsafe { (*segment.raw.cb()).ds };
+                if copy {
+                    segment.copy_ds();
+                }
+                assert_eq!(ds(&segment), if copy { copied } else { 0 });
+                assert_eq!(segment.seal(&FRONT, 0, 1, &KEY), Ok(()));
+                assert_eq!(ds(&segment), if copy { sealed } else { sealed & 3 });
+            }
         }
         Ok(())
     }

@@ -34,6 +34,8 @@ if [[ $driver == ours ]]; then
 	timeout 1500 ./aggregates.py || status=1
 	echo "# messages that arrive together past GRO"
 	timeout 600 ./local_gso.py || status=1
+	echo "# what outer headers tell of the packet inside"
+	timeout 300 ./dscp.py || status=1
 	echo "# messages that take no worker"
 	timeout 900 ./inline.py || status=1
 	echo "# a peer that is held"

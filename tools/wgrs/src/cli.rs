@@ -51,7 +51,7 @@ pub enum Command {
     Set {
         /// Which one
         interface: String,
-        /// Names and values: local-gso on|off
+        /// Names and values: local-gso on|off, copy-dscp on|off
         #[arg(required = true, num_args = 2.., value_names = ["SETTING", "VALUE"])]
         settings: Vec<String>,
     },
@@ -69,6 +69,9 @@ pub enum Shell {
     Bash,
 }
 
+/// What is on or off.
+pub const SWITCHES: [&str; 2] = ["local-gso", "copy-dscp"];
+
 /// Attributes of `device-set` for names and values.
 pub fn settings(words: &[String]) -> Result<Vec<(u16, Vec<u8>)>, Failure> {
     let mut found: Vec<(u16, Vec<u8>)> = Vec::new();
@@ -79,20 +82,22 @@ pub fn settings(words: &[String]) -> Result<Vec<(u16, Vec<u8>)>, Failure> {
                 pair[0]
             )));
         };
-        let setting = match (name.as_str(), value.as_str()) {
-            ("local-gso", "on") => (attribute(&SET_DEVICE, "local-gso"), vec![1]),
-            ("local-gso", "off") => (attribute(&SET_DEVICE, "local-gso"), vec![0]),
-            ("local-gso", _) => {
-                return Err(Failure::Usage(format!(
-                    "local-gso is on or off, not '{value}'"
-                )))
-            }
+        if !SWITCHES.contains(&name.as_str()) {
+            return Err(Failure::Usage(format!(
+                "there is no setting '{name}'; there are {}",
+                SWITCHES.join(" and ")
+            )));
+        }
+        let on = match value.as_str() {
+            "on" => 1,
+            "off" => 0,
             _ => {
                 return Err(Failure::Usage(format!(
-                    "there is no setting '{name}'; there is local-gso"
+                    "{name} is on or off, not '{value}'"
                 )))
             }
         };
+        let setting = (attribute(&SET_DEVICE, name), vec![on]);
         if found.iter().any(|(kind, _)| *kind == setting.0) {
             return Err(Failure::Usage(format!("'{name}' is there twice")));
         }
@@ -129,8 +134,13 @@ mod tests {
         let of = |words: &str| settings(&words.split(' ').map(String::from).collect::<Vec<_>>());
         assert_eq!(of("local-gso on").unwrap(), [(6, vec![1])]);
         assert_eq!(of("local-gso off").unwrap(), [(6, vec![0])]);
+        assert_eq!(
+            of("copy-dscp on local-gso off").unwrap(),
+            [(14, vec![1]), (6, vec![0])]
+        );
         for wrong in [
             "local-gso 1",
+            "copy-dscp 46",
             "mtu 7",
             "local-gso on local-gso off",
             "local-gso on local-gso",

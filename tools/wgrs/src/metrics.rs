@@ -97,6 +97,7 @@ pub fn text(devices: &[Device]) -> String {
         "Packets and messages given up, by reason.",
     );
     let mut local_gso = Metric::new("local_gso", "gauge", "", "Whether local-gso is on.");
+    let mut copy_dscp = Metric::new("copy_dscp", "gauge", "", "Whether copy-dscp is on.");
     let mut peers_of = Metric::new(
         "peers",
         "gauge",
@@ -179,6 +180,10 @@ pub fn text(devices: &[Device]) -> String {
             .number("local-gso")
             .into_iter()
             .for_each(|on| local_gso.add(&[interface], on));
+        device
+            .number("copy-dscp")
+            .into_iter()
+            .for_each(|on| copy_dscp.add(&[interface], on));
         for state in [
             State::Up,
             State::Down,
@@ -236,6 +241,7 @@ pub fn text(devices: &[Device]) -> String {
         interfaces,
         dropped,
         local_gso,
+        copy_dscp,
         peers_of,
         up,
         age,
@@ -260,7 +266,7 @@ mod tests {
     use serde_json::json;
 
     fn sample() -> String {
-        let device = json!({"ifname": "we\"ird\\", "local-gso": 0, "drops": {"rx-auth": 3, "attribute-99": "ff"}});
+        let device = json!({"ifname": "we\"ird\\", "local-gso": 0, "copy-dscp": 1, "drops": {"rx-auth": 3, "attribute-99": "ff"}});
         let peer = json!({"public-key": "AA+/=", "tx-bytes": u64::MAX, "rx-bytes": 5, "staged": 2, "tx-queued": 1, "rx-queued": 0, "roamed": 4,
             "session": {"age": 9, "usable": true}, "last-handshake": 1_764_203_000_000_000_001_u64,
             "failure": {"time": 1_000_000_000, "reason": "no-answer"}});
@@ -296,7 +302,7 @@ mod tests {
             openmetrics::parse_openmetrics(&said).unwrap_or_else(|e| panic!("{e}\n{said}"));
         }
         let read = openmetrics::parse_openmetrics(&sample()).unwrap();
-        assert_eq!(read.families.len(), 14);
+        assert_eq!(read.families.len(), 15);
         // The older format has no other types than these in common with this one.
         let said = sample();
         assert!(said

@@ -3,6 +3,7 @@
 
 use serde_json::{json, Value};
 
+use crate::cli::SWITCHES;
 use crate::clock::{span, Clock};
 use crate::netlink::Device;
 use crate::schema::{ENUM_FAILURE, SET_DROPS};
@@ -218,8 +219,10 @@ pub fn text(devices: &[Device], clock: &Clock) -> String {
         )];
         let up = peers.iter().filter(|p| State::of(p) == State::Up).count();
         head.push(format!("{up} up"));
-        if device.number("local-gso") == Some(1) {
-            head.push("local-gso on".into());
+        for switch in SWITCHES {
+            if device.number(switch) == Some(1) {
+                head.push(format!("{switch} on"));
+            }
         }
         if *torn {
             head.push("changed while it was read: some peers may be missing".into());
@@ -362,7 +365,7 @@ mod tests {
     #[test]
     fn devices() {
         let device = |drops: Value| Device {
-            device: json!({"ifname": "wg0", "ifindex": 3, "local-gso": 1, "drops": drops})
+            device: json!({"ifname": "wg0", "ifindex": 3, "local-gso": 1, "copy-dscp": 1, "drops": drops})
                 .as_object()
                 .unwrap()
                 .clone(),
@@ -381,7 +384,7 @@ mod tests {
         );
         assert_eq!(
             said,
-            "wg0: 1 peer, 0 up, local-gso on\n  AAAA= calling: 2 initiations sent, no answer so far; no handshake yet\n  dropped ff attribute-99\n  \
+            "wg0: 1 peer, 0 up, local-gso on, copy-dscp on\n  AAAA= calling: 2 initiations sent, no answer so far; no handshake yet\n  dropped ff attribute-99\n  \
              dropped 3 rx-auth: The tag is wrong.\n"
         );
         let said = json(vec![device(json!({}))], &clock);
