@@ -241,6 +241,23 @@ impl<T, B: RwBackend> RwLock<T, B> {
     }
 }
 
+impl<T> RwLockBh<T> {
+    /// Locks for reading, unless that would mean to wait. Also for who may have locked it for reading
+    /// already: with a writer that waits, [`read`](Self::read) would then wait for ever.
+    #[inline]
+    pub fn try_read(&self) -> Option<ReadGuard<'_, T, RwLockBhBackend>> {
+        // SAFETY: The only constructor initialises the lock.
+        if !unsafe { bindings::read_trylock_bh(self.state.get().cast()) } {
+            return None;
+        }
+        // INVARIANT: Locked above.
+        Some(ReadGuard {
+            lock: self,
+            _not_send: NotThreadSafe,
+        })
+    }
+}
+
 /// Shared access to what an [`RwLock`] protects.
 ///
 /// # Invariants

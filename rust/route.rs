@@ -99,17 +99,21 @@ impl Route {
         if !taken {
             return Together::NOT;
         }
-        let headers = UDP_HEADER
-            + match l3 {
-                L3::V4 => IPV4_HEADER,
-                L3::V6 => IPV6_HEADER,
-            };
+        let headers = headers(l3);
         Together {
             message: (packet as usize).saturating_sub(headers),
             bytes: (bytes as usize).saturating_sub(headers),
             messages: segments as usize,
             whole,
         }
+    }
+
+    /// Bytes of the longest UDP payload that leaves in one piece: by the MTU of the route, or what it
+    /// was told of a link further on.
+    pub(crate) fn longest(&self, l3: L3) -> usize {
+        // SAFETY: Valid by the type invariants.
+        let mtu = unsafe { bindings::dst_mtu(self.0.as_ptr()) };
+        (mtu as usize).saturating_sub(headers(l3))
     }
 
     pub(crate) fn as_ptr(&self) -> *mut bindings::dst_entry {
@@ -127,6 +131,15 @@ impl Drop for Route {
         // SAFETY: The reference is ours by the type invariants.
         unsafe { bindings::dst_release(self.0.as_ptr()) }
     }
+}
+
+/// Bytes of the headers in front of a UDP payload.
+const fn headers(l3: L3) -> usize {
+    UDP_HEADER
+        + match l3 {
+            L3::V4 => IPV4_HEADER,
+            L3::V6 => IPV6_HEADER,
+        }
 }
 
 /// What to route, over IPv4: addresses and ports.

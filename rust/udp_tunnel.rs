@@ -313,6 +313,17 @@ impl<T: UdpReceiver> SocketPair<T> {
     }
 }
 
+/// In how many pieces a packet may arrive.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Pieces {
+    /// Any number: it is fragmented where it is too long, here or on the way.
+    Any,
+    /// One: a router that would have to fragment it (IPv4; with IPv6, no router ever does) tells this
+    /// host so, whose route remembers. Only what is too long for the route by which it leaves is
+    /// fragmented, here.
+    One,
+}
+
 /// What became of a packet, or of a list.
 pub struct Xmit {
     /// Whether it was sent, that is, handed to a route.
@@ -321,6 +332,9 @@ pub struct Xmit {
     pub lost: usize,
     /// Our end of the path is no longer valid: the endpoint's source is to be cleared.
     pub clear_src: bool,
+    /// Bytes of the longest payload that leaves in one piece by the route that there is, if
+    /// [`Pieces::One`] was asked for.
+    pub longest: Option<usize>,
 }
 
 /// Sends a packet.
@@ -340,7 +354,7 @@ pub fn xmit<T: UdpReceiver>(
     skb.set_ds(ds);
     let mut list = SkbList::new();
     list.push_back(skb);
-    xmit_list(pair, list, endpoint, dev, mark, cache)
+    xmit_list(pair, list, endpoint, dev, mark, cache, Pieces::Any)
 }
 
 /// Sends packets, by a route that is looked up once; each has the DS field that is stored with it.
@@ -353,9 +367,16 @@ pub fn xmit_list<T: UdpReceiver>(
     dev: &RegisteredDevice,
     mark: u32,
     cache: Option<&DstCache>,
+    pieces: Pieces,
 ) -> Xmit {
     let mut clear_src = false;
     let mut lost = 0;
+    let mut longest = None;
+    let mut learn = |route: &Route, l3| {
+        if pieces == Pieces::One {
+            longest = Some(route.longest(l3));
+        }
+    };
     let _section = Section::new();
     let result = match endpoint {
         Endpoint::None => Err(EAFNOSUPPORT),
@@ -376,6 +397,7 @@ pub fn xmit_list<T: UdpReceiver>(
                 check_net(sk)
                     .and_then(|()| flow.route(sk, net, cache, &mut clear_src))
                     .map(|route| {
+                        learn(&route, L3::V4);
                         each(list, L3::V4, route, &mut lost, |dst, hold, chain| {
                             let (others, ds) = (chain.messages() as u32 - 1, chain.ds());
                             bindings::udp4_xmit(
@@ -388,6 +410,7 @@ pub fn xmit_list<T: UdpReceiver>(
                                 &flow.fl,
                                 mark,
                                 ds,
+                                pieces == Pieces::One,
                             )
                         })
                     })
@@ -408,6 +431,7 @@ pub fn xmit_list<T: UdpReceiver>(
                 check_net(sk)
                     .and_then(|()| flow.route(sk, net, cache, &mut clear_src))
                     .map(|route| {
+                        learn(&route, L3::V6);
                         each(list, L3::V6, route, &mut lost, |dst, hold, chain| {
                             let (others, ds) = (chain.messages() as u32 - 1, chain.ds());
                             bindings::udp6_xmit(
@@ -430,6 +454,53 @@ pub fn xmit_list<T: UdpReceiver>(
         result,
         lost,
         clear_src,
+        longest,
+    }
+}
+
+/// Bytes of the longest payload that leaves in one piece by the route that [`xmit_list`] would take
+/// now; `None` if there is none. Process or softirq context.
+pub fn longest<T: UdpReceiver>(
+    pair: &SocketPair<T>,
+    endpoint: &Endpoint,
+    mark: u32,
+    cache: Option<&DstCache>,
+) -> Option<usize> {
+    let mut cleared = false;
+    let _section = Section::new();
+    match endpoint {
+        Endpoint::None => None,
+        Endpoint::V4 {
+            addr,
+            port,
+            pad: _,
+            src,
+            src_ifindex,
+        } => {
+            let (from, to) = ((*src, pair.v4.port()), (*addr, *port));
+            let mut flow = Flow4::new(from, to, *src_ifindex, mark);
+            let (sk, net) = (pair.v4.sk.as_ptr(), &pair.v4.net);
+            // SAFETY: The socket is open while borrowed; `_section` provides the context.
+            let route =
+                unsafe { check_net(sk).and_then(|()| flow.route(sk, net, cache, &mut cleared)) };
+            Some(route.ok()?.longest(L3::V4))
+        }
+        Endpoint::V6 {
+            addr,
+            port,
+            flowinfo: _,
+            scope_id,
+            src,
+        } => {
+            let socket = pair.v6.as_ref()?;
+            let (from, to) = ((src, socket.port()), (addr, *port));
+            let mut flow = Flow6::new(from, to, *scope_id, mark);
+            let (sk, net) = (socket.sk.as_ptr(), &socket.net);
+            // SAFETY: As above.
+            let route =
+                unsafe { check_net(sk).and_then(|()| flow.route(sk, net, cache, &mut cleared)) };
+            Some(route.ok()?.longest(L3::V6))
+        }
     }
 }
 

@@ -25,6 +25,7 @@ use wgk::{
         Acquire,
         Atomic,
         HotAtomic,
+        Relaxed,
         Release, //
     },
     cpu,
@@ -226,6 +227,12 @@ impl Device {
             Some(dev) => dev.name(),
             None => *self.last_name.lock(),
         }
+    }
+
+    /// Counts a change of the configuration that peers are told of with. Device lock held, before that.
+    pub(crate) fn grow_generation(&self) {
+        let next = self.generation.load(Relaxed).wrapping_add(1);
+        self.generation.store(next, Relaxed);
     }
 
     /// Whether the interface is up.

@@ -139,6 +139,8 @@ reasons! {
     TxMalformed => Some(Total::TxWaiting),
     /// The way to the peer's endpoint leads through the tunnel to that peer.
     TxLoop => Some(Total::TxRefused),
+    /// Too long to leave in one piece, which was asked for.
+    TxTooBig => Some(Total::TxRefused),
 }
 
 /// How many reasons there are.

@@ -13,6 +13,7 @@ pub mod conduct;
 pub mod cookie;
 pub mod failure;
 pub mod finished;
+pub mod fit;
 pub mod inline;
 #[cfg_attr(
     not(test),

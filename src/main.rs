@@ -34,6 +34,7 @@ mod events;
 mod expiry;
 mod failure;
 mod finished;
+mod fit;
 mod inline;
 mod interface;
 mod keypairs;

@@ -61,7 +61,8 @@ mod peer;
 
 use peer::{
     DumpPeers,
-    GetPeer, //
+    GetPeer,
+    SetPeer, //
 };
 
 /// Get one device, or all of the namespace.
@@ -103,12 +104,13 @@ static SET_POLICY: [Policy; A_DEVICE_COPY_DSCP as usize + 1] = policy::table(&[
 ]);
 
 /// The family's operations, by command.
-pub(crate) static OPS: [Op; 5] = [
+pub(crate) static OPS: [Op; 6] = [
     Op::get::<GetDevice>(),
     Op::dump::<DumpDevices>(),
     Op::get::<GetPeer>(),
     Op::dump::<DumpPeers>(),
     Op::act::<SetDevice>(),
+    Op::act::<SetPeer>(),
 ];
 
 // One function finds the device for both.

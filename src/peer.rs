@@ -83,6 +83,7 @@ use crate::{
         Failures,
         Noted, //
     },
+    fit::Fit,
     inline::Inline,
     keypairs::{
         Keypairs,
@@ -179,6 +180,8 @@ pub(crate) struct Peer {
     #[pin]
     pub(crate) rx: OrderQueue<Session>,
     pub(crate) inline: Inline,
+    /// How long a packet may be to leave in one piece.
+    pub(crate) fit: Fit,
     #[pin]
     handshake_work: Work<Peer, WORK_HANDSHAKE>,
     #[pin]
@@ -274,6 +277,7 @@ impl Peer {
                 tx <- OrderQueue::new(),
                 rx <- OrderQueue::new(),
                 inline: Inline::new(),
+                fit: Fit::new(),
                 handshake_work <- new_work!("wireguard::handshake"),
                 transmit_work <- new_work!("wireguard::transmit"),
                 clear_work <- new_work!("wireguard::clear"),
@@ -385,8 +389,9 @@ impl Peer {
             .ip()
             .map_or(0, |ip| conduct::place(ip, endpoint.port()));
         self.place.store(place, Relaxed);
-        // What came back was sent elsewhere.
+        // What came back was sent elsewhere, and what fitted, too.
         self.looped_ns.store(0, Relaxed);
+        self.fit.forget();
         moved
     }
 

@@ -5,7 +5,10 @@
 use core::net::IpAddr;
 
 use kernel::{
-    error::code::ELOOP,
+    error::code::{
+        ELOOP,
+        EMSGSIZE, //
+    },
     prelude::*,
     sync::Arc,
     workqueue::WorkItem, //
@@ -86,8 +89,9 @@ use party::Transmitter;
 /// Softirq or process context with bottom halves off, under RCU. On an error the packet is gone and
 /// counted, and its sender has been told by ICMP where there is one to tell:
 /// `EPROTONOSUPPORT` not IP, `ENOKEY` no peer for this destination, `EDESTADDRREQ` the peer's address
-/// is not known, `ELOOP` the way there leads through here, or what segmentation failed with.
-pub(crate) fn xmit(device: &Device, dev: &RegisteredDevice, skb: TxPacket<'_>) -> Result {
+/// is not known, `ELOOP` the way there leads through here, `EMSGSIZE` it is too long to leave in one piece,
+/// or what segmentation failed with.
+pub(crate) fn xmit(device: &Device, dev: &RegisteredDevice, mut skb: TxPacket<'_>) -> Result {
     let fail = |mut skb: TxPacket<'_>, tell: bool, reason: Reason, error: Error| {
         if tell {
             skb.icmp_unreachable();
@@ -131,7 +135,20 @@ pub(crate) fn xmit(device: &Device, dev: &RegisteredDevice, skb: TxPacket<'_>) -
         return fail(skb, true, Reason::TxLoop, ELOOP);
     }
 
-    let mtu = skb.dst_mtu().unwrap_or(dev.mtu());
+    let mut mtu = skb.dst_mtu().unwrap_or(dev.mtu());
+    if let Some(mut longest) = peer.fit.longest() {
+        if skb.must_shrink_to(longest).is_some() {
+            // What was learnt may be over, and nothing else be sent that would tell.
+            socket::learn_path(&peer);
+            longest = peer.fit.longest().unwrap_or(u32::MAX);
+            if let Some(told) = skb.must_shrink_to(longest) {
+                skb.icmp_too_big(told);
+                return fail(skb, false, Reason::TxTooBig, EMSGSIZE);
+            }
+        }
+        // Nor is it padded to more.
+        mtu = mtu.min(longest);
+    }
     let mut burst = match skb.gso_segment() {
         Ok(list) => list,
         Err((skb, e)) => return fail(skb, true, Reason::TxSegment, e),

@@ -20,6 +20,7 @@ use wgk::{
     udp_tunnel::{
         self,
         Endpoint,
+        Pieces,
         SocketPair,
         Xmit, //
     }, //
@@ -80,13 +81,31 @@ pub(crate) fn send_messages(peer: &RcuArc<Peer>, messages: SkbList) -> bool {
         bytes += len;
         has_data |= len != data_len(0);
     }
+    let pieces = if peer.fit.is_on() {
+        Pieces::One
+    } else {
+        Pieces::Any
+    };
     let (sent, stale) = {
         let path = peer.path.read();
         let Xmit {
             result,
             lost,
             clear_src,
-        } = udp_tunnel::xmit_list(pair, messages, &path.endpoint, dev, mark, Some(&path.cache));
+            longest,
+        } = udp_tunnel::xmit_list(
+            pair,
+            messages,
+            &path.endpoint,
+            dev,
+            mark,
+            Some(&path.cache),
+            pieces,
+        );
+        if let Some(longest) = longest {
+            // With the path still locked: it is that of this endpoint.
+            peer.fit.learn(longest);
+        }
         if result.is_err() {
             device.drops.add(Reason::TxNoRoute, count);
         } else if lost != 0 {
@@ -99,6 +118,25 @@ pub(crate) fn send_messages(peer: &RcuArc<Peer>, messages: SkbList) -> bool {
         peer.count_tx(bytes);
     }
     sent && has_data
+}
+
+/// Has [`Peer::fit`] learn from the route that there is now, if it can be looked at. Process context or
+/// softirq, also while a packet of ours is being sent.
+#[cold]
+pub(crate) fn learn_path(peer: &Peer) {
+    let device = &peer.device;
+    let guard = read_lock();
+    let Some(pair) = device.sockets.load(&guard) else {
+        return;
+    };
+    // Who sends that packet may have this lock.
+    let Some(path) = peer.path.try_read() else {
+        return;
+    };
+    let mark = device.fwmark.load(Relaxed);
+    if let Some(longest) = udp_tunnel::longest(pair, &path.endpoint, mark, Some(&path.cache)) {
+        peer.fit.learn(longest);
+    }
 }
 
 /// Sends one handshake message to its peer; if `only` is a place, only if that is where the peer is:
@@ -137,6 +175,7 @@ fn try_send_message(
             result,
             lost,
             clear_src,
+            longest: _,
         } = udp_tunnel::xmit(pair, skb, &path.endpoint, dev, mark, ds, Some(&path.cache));
         if result.is_ok() {
             peer.count_tx(message.len());

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """A client of the generic netlink family `wireguard_rs`, which knows it from its specification.
 
-usage (in the guest): tests/observe.py [INTERFACE [local-gso=0|1] | --peers INTERFACE | --join]
+usage (in the guest): tests/observe.py [INTERFACE [local-gso=0|1] | --peers INTERFACE | --auto-mtu INTERFACE 0|1 | --join]
 
 Prints a line of JSON for the interface, or for each of the namespace, or for each of an interface's peers;
 or changes the interface; or joins the group of the events and prints their names and contents as they come.
@@ -147,6 +147,10 @@ class Family:
         """Has packets of UDP's GSO kind taken whole there, or not; errno."""
         return self.call('device-set', nl.name(2, name) + nl.attr(6, bytes([on])))[0]
 
+    def auto_mtu(self, name, key, on):
+        """Has what is too long for the path to a peer refused there, or not; errno."""
+        return self.call('peer-set', nl.name(2, name) + nl.attr(3, key) + nl.attr(21, bytes([on])))[0]
+
     def devices(self):
         """(errno, those of the namespace)"""
         return self.call('device-get', dump=True)
@@ -198,6 +202,11 @@ def main():
                     error, found = e.errno, []
             case ['--peers', name]:
                 error, found = family.peers(name)
+            case ['--auto-mtu', name, on]:
+                error, found = family.peers(name)
+                for peer in found:
+                    error = error or family.auto_mtu(name, bytes.fromhex(peer['public-key']), on == '1')
+                found = []
             case [name, change]:
                 error, found = family.local_gso(name, int(change.removeprefix('local-gso='))), []
             case [name]:

@@ -35,6 +35,16 @@ void wg_helper_read_lock_bh(rwlock_t *lock)
 	read_lock_bh(lock);
 }
 
+/* As the other one if it succeeds: what it disabled is enabled by its end. */
+bool wg_helper_read_trylock_bh(rwlock_t *lock)
+{
+	local_bh_disable();
+	if (read_trylock(lock))
+		return true;
+	local_bh_enable();
+	return false;
+}
+
 void wg_helper_read_unlock_bh(rwlock_t *lock)
 {
 	read_unlock_bh(lock);

@@ -129,17 +129,50 @@ int wg_helper_pskb_trim(struct sk_buff *skb, unsigned int len)
 
 /*
  * ICMP errors go by the packet's route, taken for one of its protocol: without
- * a look, and in IPv4 without one they don't go at all.
+ * a look, and in IPv4 without one they don't go at all. 4 or 6: the one to send.
  */
-void wg_helper_icmp_unreachable(struct sk_buff *skb)
+static int wg_icmp_for(const struct sk_buff *skb)
 {
 	int family = skb_valid_dst(skb) ? skb_dst(skb)->ops->family : AF_UNSPEC;
 
 	if (skb->protocol == htons(ETH_P_IP) && family == AF_INET)
+		return 4;
+	if (skb->protocol == htons(ETH_P_IPV6) &&
+	    (family == AF_INET6 || !skb_dst(skb)))
+		return 6;
+	return 0;
+}
+
+void wg_helper_icmp_unreachable(struct sk_buff *skb)
+{
+	switch (wg_icmp_for(skb)) {
+	case 4:
 		icmp_ndo_send(skb, ICMP_DEST_UNREACH, ICMP_HOST_UNREACH, 0);
-	else if (skb->protocol == htons(ETH_P_IPV6) &&
-		 (family == AF_INET6 || !skb_dst(skb)))
+		break;
+	case 6:
 		icmpv6_ndo_send(skb, ICMPV6_DEST_UNREACH, ICMPV6_ADDR_UNREACH, 0);
+		break;
+	}
+}
+
+void wg_helper_icmp_too_big(struct sk_buff *skb, u32 mtu)
+{
+	switch (wg_icmp_for(skb)) {
+	case 4:
+		icmp_ndo_send(skb, ICMP_DEST_UNREACH, ICMP_FRAG_NEEDED, htonl(mtu));
+		break;
+	case 6:
+		icmpv6_ndo_send(skb, ICMPV6_PKT_TOOBIG, 0, mtu);
+		break;
+	}
+}
+
+/* Whether @skb, or each packet that it stands for, has @len bytes at most. */
+bool wg_helper_skb_fits(const struct sk_buff *skb, unsigned int len)
+{
+	if (skb_is_gso(skb))
+		return skb_gso_validate_network_len(skb, len);
+	return skb->len <= len;
 }
 
 /*

@@ -249,6 +249,11 @@ bool wg_helper_dst_takes(const struct dst_entry *dst, u32 *packet, u32 *bytes,
 	return true;
 }
 
+u32 wg_helper_dst_mtu(const struct dst_entry *dst)
+{
+	return dst_mtu(dst);
+}
+
 /*
  * udp_tunnel_xmit_skb() pushes headers without looking for room, into a buffer
  * that could be another's as well. What @skb says about checksums and headers
@@ -302,8 +307,21 @@ static void wg_count_others(struct net_device *dev, u64 sent, u32 others, bool v
 }
 
 /*
+ * Whether routers are told not to fragment @skb. Not if it is too long for @dst:
+ * then it leaves in fragments, as this host would drop it otherwise.
+ */
+static __be16 wg_df(const struct sk_buff *skb, const struct dst_entry *dst)
+{
+	unsigned int len = skb_is_gso(skb) ? skb_shinfo(skb)->gso_size : skb->len;
+
+	len += sizeof(struct udphdr) + sizeof(struct iphdr);
+	return len <= dst_mtu(dst) ? htons(IP_DF) : 0;
+}
+
+/*
  * Sends @skb by the route @dst; takes over the reference to it unless @hold. It
- * stands for @others more messages of its kind (a chain). False if @skb was
+ * stands for @others more messages of its kind (a chain). @whole: no router is to
+ * fragment it. False if @skb was
  * dropped as memory is short.
  *
  * Once for each packet, and nothing but inlines and bitfields of sk_buff around
@@ -312,7 +330,7 @@ static void wg_count_others(struct net_device *dev, u64 sent, u32 others, bool v
 bool wg_helper_udp4_xmit(struct sock *sk, struct dst_entry *dst, bool hold,
 			 struct sk_buff *skb, u32 others,
 			 struct net_device *dev, const struct flowi4 *fl,
-			 u32 mark, u8 ds)
+			 u32 mark, u8 ds, bool whole)
 {
 	const u64 sent = others ? wg_sent(dev) : 0;
 
@@ -325,8 +343,8 @@ bool wg_helper_udp4_xmit(struct sock *sk, struct dst_entry *dst, bool hold,
 	skb->mark = mark;
 	skb->ignore_df = 1;
 	udp_tunnel_xmit_skb(dst_rtable(dst), sk, skb, fl->saddr, fl->daddr, ds,
-			    ip4_dst_hoplimit(dst), 0, fl->fl4_sport,
-			    fl->fl4_dport, false, false, 0);
+			    ip4_dst_hoplimit(dst), whole ? wg_df(skb, dst) : 0,
+			    fl->fl4_sport, fl->fl4_dport, false, false, 0);
 	wg_count_others(dev, sent, others, false);
 	return true;
 }

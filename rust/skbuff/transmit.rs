@@ -32,6 +32,11 @@ use kernel::{
     prelude::*, //
 };
 
+/// Bytes of a packet that every link must take (RFC 791).
+const IPV4_MIN_MTU: u32 = 68;
+/// The same (RFC 8200).
+const IPV6_MIN_MTU: u32 = 1280;
+
 /// A packet that a device is to transmit, as the stack hands it over: with its route.
 ///
 /// A route is good for as long as its namespace is, a conntrack entry keeps that from going. So this
@@ -178,6 +183,37 @@ impl<'a> TxPacket<'a> {
     pub fn icmp_unreachable(&mut self) {
         // SAFETY: Valid and ours by the type invariants; so are its route and its device.
         unsafe { bindings::icmp_unreachable(self.raw().as_ptr()) }
+    }
+
+    /// If it (or a packet that it stands for) has more than `longest` bytes, and nobody on the way may
+    /// fragment it: what its sender is to be told as the MTU. That is no less than what the protocol
+    /// wants of every link; what has no more than that is not refused.
+    #[inline]
+    pub fn must_shrink_to(&self, longest: u32) -> Option<u32> {
+        /// Of IPv4's flags, in the upper byte of the field.
+        const DONT_FRAGMENT: u8 = 0x40;
+
+        // SAFETY: Valid by the type invariants. While `self` is borrowed nobody changes the data.
+        let mtu = unsafe {
+            match self.raw().parse_l3()? {
+                L3::V4 if self.raw().network_bytes(IPV4_HEADER)?[6] & DONT_FRAGMENT == 0 => {
+                    return None
+                }
+                L3::V4 => longest.max(IPV4_MIN_MTU),
+                L3::V6 => longest.max(IPV6_MIN_MTU),
+            }
+        };
+        // SAFETY: Valid by the type invariants.
+        let fits = unsafe { bindings::skb_fits(self.raw().as_ptr(), mtu) };
+        (!fits).then_some(mtu)
+    }
+
+    /// Tells the sender of the packet which MTU there is; nobody, as for
+    /// [`icmp_unreachable`](Self::icmp_unreachable).
+    #[cold]
+    pub fn icmp_too_big(&mut self, mtu: u32) {
+        // SAFETY: Valid and ours by the type invariants; so are its route and its device.
+        unsafe { bindings::icmp_too_big(self.raw().as_ptr(), mtu) }
     }
 
     /// Turns the packet into those that go over the wire: itself, or (if it stands for several, as

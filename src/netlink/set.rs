@@ -95,8 +95,7 @@ fn set_device(info: &Info<'_>) -> Result {
         }
     }
 
-    let generation = device.generation.load(Relaxed).wrapping_add(1);
-    device.generation.store(generation, Relaxed);
+    device.grow_generation();
     let result = set_own(&device, &mut config, &attrs);
     if OWN.iter().any(|attr| attrs.get(*attr).is_some()) {
         events::device_changed(&device, Cause::Netlink);

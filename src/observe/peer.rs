@@ -18,6 +18,7 @@ use wgk::{
     atomic::Relaxed,
     genetlink::{
         policy,
+        DoOp,
         DumpMsg,
         DumpOp,
         DumpStatus,
@@ -56,6 +57,8 @@ use crate::{
 
 /// Get one peer, or all of a device.
 const CMD_PEER_GET: u8 = 2;
+/// Change a peer.
+const CMD_PEER_SET: u8 = 16;
 
 /// When the last handshake was completed, uint; absent: never.
 const A_PEER_LAST_HANDSHAKE: u32 = 10;
@@ -79,6 +82,10 @@ const A_PEER_INITIATIONS: u32 = 18;
 const A_PEER_FAILURE: u32 = 19;
 /// How often it was heard from another place than before, u32.
 const A_PEER_ROAMED: u32 = 20;
+/// Whether what is too long to leave in one piece is refused, u8: 0 or 1.
+const A_PEER_AUTO_MTU: u32 = 21;
+/// Bytes of the longest packet that leaves in one piece, u32; absent: not asked for, or nothing was sent yet.
+const A_PEER_PATH_MTU: u32 = 22;
 
 /// Whole seconds since the keys were derived, uint.
 const A_SESSION_AGE: u32 = 1;
@@ -98,6 +105,13 @@ static PEER_POLICY: [Policy; A_PEER_PUBLIC_KEY as usize + 1] = policy::table(&[
     (A_PEER_IFINDEX, Policy::U32),
     (A_PEER_IFNAME, Policy::nul_string(15)),
     (A_PEER_PUBLIC_KEY, Policy::exact_len(32)),
+]);
+
+static SET_POLICY: [Policy; A_PEER_AUTO_MTU as usize + 1] = policy::table(&[
+    (A_PEER_IFINDEX, Policy::U32),
+    (A_PEER_IFNAME, Policy::nul_string(15)),
+    (A_PEER_PUBLIC_KEY, Policy::exact_len(32)),
+    (A_PEER_AUTO_MTU, Policy::max_u8(1)),
 ]);
 
 /// Puts all there is about a peer.
@@ -127,7 +141,22 @@ fn put_peer(peer: &Peer, dev: &RegisteredDevice, msg: &mut Message<'_>) -> Resul
         }
         msg.nest_end(nest);
     }
-    msg.put_u32(A_PEER_ROAMED, peer.path.read().roamed)
+    msg.put_u32(A_PEER_ROAMED, peer.path.read().roamed)?;
+    msg.put_u8(A_PEER_AUTO_MTU, peer.fit.is_on().into())?;
+    match peer.fit.longest() {
+        Some(longest) => msg.put_u32(A_PEER_PATH_MTU, longest),
+        None => Ok(()),
+    }
+}
+
+/// The peer of the device that a request names. Device lock held.
+fn named_peer(device: &Device, info: &Info<'_>) -> Result<RcuArc<Peer>> {
+    let Some(key) = info.attrs().get(A_PEER_PUBLIC_KEY) else {
+        return Err(info.lacks(A_PEER_PUBLIC_KEY as u16, c"which peer?", EINVAL));
+    };
+    key.array()
+        .and_then(|key| device.peer_by_key(&key))
+        .ok_or_else(|| info.refuse(key, c"the device has no such peer", ENOENT))
 }
 
 /// Puts what can be seen of a peer's sessions from outside.
@@ -167,17 +196,35 @@ impl GetOp for GetPeer {
     fn get(info: &Info<'_>, reply: &mut Message<'_>) -> Result {
         let rtnl = Rtnl::lock();
         let device = named(&rtnl, info)?;
-        let Some(key) = info.attrs().get(A_PEER_PUBLIC_KEY) else {
-            return Err(info.lacks(A_PEER_PUBLIC_KEY as u16, c"which peer?", EINVAL));
-        };
         // Its locks nest as they do in a dump.
         let _config = device.config.lock();
-        let peer = key
-            .array()
-            .and_then(|key| device.peer_by_key(&key))
-            .ok_or_else(|| info.refuse(key, c"the device has no such peer", ENOENT))?;
+        let peer = named_peer(&device, info)?;
         let dev = device.dev.get_rtnl(&rtnl).ok_or(ENODEV)?;
         Ok(put_peer(&peer, dev, reply)?)
+    }
+}
+
+/// Changes one peer: what the request has is set, all else stays.
+pub(crate) struct SetPeer;
+
+impl DoOp for SetPeer {
+    const CMD: u8 = CMD_PEER_SET;
+    const PERMISSION: Permission = Permission::NetnsAdmin;
+    const POLICY: &'static [Policy] = &SET_POLICY;
+
+    fn run(info: &Info<'_>) -> Result {
+        let rtnl = Rtnl::lock();
+        let device = named(&rtnl, info)?;
+        let _config = device.config.lock();
+        let peer = named_peer(&device, info)?;
+        if let Some(on) = info.attrs().get(A_PEER_AUTO_MTU).map(|a| a.u8() != 0) {
+            if on != peer.fit.is_on() {
+                device.grow_generation();
+                peer.fit.switch(on);
+                events::peer_changed(&peer);
+            }
+        }
+        Ok(())
     }
 }
 

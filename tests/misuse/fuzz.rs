@@ -332,7 +332,8 @@ fn transmit(rng: &mut Rng, this: &Device, dev: &RegisteredDevice, mut packet: Tx
                 } else {
                     loopback6(port)
                 };
-                let _ = udp_tunnel::xmit_list(pair, list, &to, dev, 0, None);
+                let _ =
+                    udp_tunnel::xmit_list(pair, list, &to, dev, 0, None, udp_tunnel::Pieces::One);
             }
         }
         1 => LISTS.put(rng, list),

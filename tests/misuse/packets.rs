@@ -81,7 +81,7 @@ pub(crate) static ATTEMPTS: &[&Attempt] = &[
                 return Err(EINVAL);
             };
             let to = loopback6(pair.port());
-            let _ = udp_tunnel::xmit_list(pair, list, &to, dev, 0, None);
+            let _ = udp_tunnel::xmit_list(pair, list, &to, dev, 0, None, udp_tunnel::Pieces::One);
             Ok(())
         },
         receive: |_, packet| {
@@ -158,7 +158,15 @@ pub(crate) static ATTEMPTS: &[&Attempt] = &[
             }
             let guard = read_lock();
             if let (true, Some(pair)) = (sealed, this.sockets.load(&guard)) {
-                let sent = udp_tunnel::xmit_list(pair, list, &loopback4(9), dev, 0, None);
+                let sent = udp_tunnel::xmit_list(
+                    pair,
+                    list,
+                    &loopback4(9),
+                    dev,
+                    0,
+                    None,
+                    udp_tunnel::Pieces::Any,
+                );
                 report!(harmless, "sent {:?}", sent.result);
             } else {
                 report!(refused, "not sealed");
@@ -174,7 +182,15 @@ pub(crate) static ATTEMPTS: &[&Attempt] = &[
         xmit: |this, dev, packet| {
             let guard = read_lock();
             if let (Ok(list), Some(pair)) = (packet.gso_segment(), this.sockets.load(&guard)) {
-                let sent = udp_tunnel::xmit_list(pair, list, &loopback6(9), dev, 0, None);
+                let sent = udp_tunnel::xmit_list(
+                    pair,
+                    list,
+                    &loopback6(9),
+                    dev,
+                    0,
+                    None,
+                    udp_tunnel::Pieces::Any,
+                );
                 report!(harmless, "sent {:?}", sent.result);
             }
             Ok(())

@@ -66,7 +66,7 @@ const FILES: &[(&str, &[&str], &[Change])] = &[
         "cookie",
         &[
             "struct DeviceKeys {",
-            "struct CookieSecret {",
+            "pub struct CookieSecret {",
             "pub struct Checker {",
             "pub struct PeerCookie {",
         ],

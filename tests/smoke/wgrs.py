@@ -87,6 +87,14 @@ def shown(lab):
     done = pair.home.run('wgrs', 'set', 'wg0', 'local-gso', 'on')
     report(done.returncode == 0 and 'local-gso on' in pair.home.run('wgrs', 'show').stdout and monitor.wait('device-changed'), 'a setting', done)
     pair.home.run('wgrs', 'set', 'wg0', 'local-gso', 'off', must=True)
+    done = pair.home.run('wgrs', 'mtu', 'wg0', 'peer', pair.peer_key, 'auto')
+    said = monitor.wait('peer-changed')
+    report(done.returncode == 0 and said and said['public-key'] == pair.peer_key and 'mtu auto' in line(), 'one of a peer', (done, line()))
+    # Its path is known with the next message.
+    pair.say(b'x')
+    report(wait_for(lambda: 'mtu auto, 1440 bytes fit' in line()), 'what fits', line())
+    pair.home.run('wgrs', 'mtu', 'wg0', 'peer', pair.peer_key, 'off', must=True)
+    report(monitor.wait('peer-changed') and 'mtu' not in line(), 'off again', line())
     peer.raw(b'no message of WireGuard')
     dropped = 'dropped 1 rx-type: No WireGuard message, by type or length.'
     report(wait_for(lambda: dropped in pair.home.run('wgrs', 'show').stdout), 'what was dropped, and why', pair.home.run('wgrs', 'show'))
@@ -146,7 +154,9 @@ def refused(lab):
     for status, word, before, args in (
             (6, 'no interface wg7', (), ('show', 'wg7')), (6, 'lo is no WireGuard', (), ('show', 'lo')), (6, 'no interface wg7', (), ('set', 'wg7', 'local-gso', 'on')),
             (5, 'CAP_NET_ADMIN', NOBODY, ('show',)), (5, 'CAP_NET_ADMIN', NOBODY, ('monitor',)), (5, 'CAP_NET_ADMIN', NOBODY, ('metrics',)),
-            (5, 'CAP_NET_ADMIN', NOBODY, ('set', 'wg0', 'local-gso', 'on')), (2, "not 'maybe'", (), ('set', 'wg0', 'local-gso', 'maybe'))):
+            (5, 'CAP_NET_ADMIN', NOBODY, ('set', 'wg0', 'local-gso', 'on')), (2, "not 'maybe'", (), ('set', 'wg0', 'local-gso', 'maybe')),
+            (2, 'is no key', (), ('mtu', 'wg0', 'peer', 'AAAA', 'auto')), (1, 'no such peer', (), ('mtu', 'wg0', 'peer', 'A' * 43 + '=', 'auto')),
+            (5, 'CAP_NET_ADMIN', NOBODY, ('mtu', 'wg0', 'peer', 'A' * 43 + '=', 'auto'))):
         done = pair.home.run(*before, 'wgrs', *args)
         report(done.returncode == status and done.stdout == '' and word in done.stderr and done.stderr.startswith('wgrs: ') and done.stderr.count('\n') == 1,
                f'{" ".join(args)}{" as nobody" if before else ""}: status {status}', done)

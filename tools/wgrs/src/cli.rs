@@ -55,11 +55,40 @@ pub enum Command {
         #[arg(required = true, num_args = 2.., value_names = ["SETTING", "VALUE"])]
         settings: Vec<String>,
     },
+    /// Whether packets too long for the path to a peer are refused
+    Mtu {
+        /// Which one
+        interface: String,
+        /// What comes next
+        #[arg(value_enum)]
+        word: Word,
+        /// The peer's public key, as 'wg show' has it
+        key: String,
+        /// auto: their senders are told what fits; off: they leave in fragments
+        #[arg(value_enum)]
+        how: Mtu,
+    },
     /// Completion for a shell, to be sourced by it
     Completion {
         /// For which
         shell: Shell,
     },
+}
+
+/// What stands before a peer's key, as with wg.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Word {
+    /// A public key
+    Peer,
+}
+
+/// What becomes of packets that are too long.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Mtu {
+    /// Refused
+    Auto,
+    /// Fragmented
+    Off,
 }
 
 /// Shells that there is completion for.
@@ -120,11 +149,15 @@ mod tests {
                 && ok("wgrs show wg0 --json")
                 && ok("wgrs monitor --json --initial")
                 && ok("wgrs set wg0 local-gso on")
+                && ok("wgrs mtu wg0 peer KEY auto")
+                && ok("wgrs mtu wg0 peer KEY off")
         );
         assert!(
             !ok("wgrs")
                 && !ok("wgrs show wg0 wg1")
                 && !ok("wgrs set wg0 local-gso")
+                && !ok("wgrs mtu wg0 KEY auto")
+                && !ok("wgrs mtu wg0 peer KEY 1280")
                 && !ok("wgrs completion sh")
         );
     }

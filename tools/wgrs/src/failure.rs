@@ -73,6 +73,8 @@ impl Failure {
 
 /// `EOPNOTSUPP` of it is about what is set.
 pub const SETTING: &str = "changing the interface";
+/// What is done for `peer-set`.
+pub const SETTING_PEER: &str = "changing the peer";
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

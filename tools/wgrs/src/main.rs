@@ -19,9 +19,9 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
 
-use cli::{Cli, Command, Shell};
+use cli::{Cli, Command, Mtu, Shell, Word};
 use clock::Clock;
-use failure::{Failure, SETTING};
+use failure::{Failure, SETTING, SETTING_PEER};
 use netlink::Family;
 
 /// How often a dump that was changed under is begun anew.
@@ -96,6 +96,32 @@ fn run(command: Command) -> Result<(), Failure> {
                     wire::ACK,
                     Some(&interface),
                     &attributes,
+                )
+                .map(drop)
+        }
+        Command::Mtu {
+            interface,
+            word: Word::Peer,
+            key,
+            how,
+        } => {
+            let key = wire::key(&key).ok_or_else(|| {
+                Failure::Usage(format!("'{key}' is no key: 44 characters of base64"))
+            })?;
+            let name = [interface.as_bytes(), b"\0"].concat();
+            let on = [u8::from(how == Mtu::Auto)];
+            let attribute = |name| netlink::attribute(&schema::SET_PEER, name);
+            Family::open()?
+                .ask(
+                    SETTING_PEER,
+                    "peer-set",
+                    wire::ACK,
+                    Some(&interface),
+                    &[
+                        (attribute("ifname"), &name),
+                        (attribute("public-key"), &key),
+                        (attribute("auto-mtu"), &on),
+                    ],
                 )
                 .map(drop)
         }

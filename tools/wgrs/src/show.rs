@@ -199,6 +199,12 @@ pub fn peer_line(peer: &Contents, interface: &str, clock: &Clock) -> String {
             .filter(|n| *n > 0)
             .map(|n| format!("roamed {n}×")),
     );
+    if peer.number("auto-mtu") == Some(1) {
+        said.push(
+            peer.number("path-mtu")
+                .map_or_else(|| "mtu auto".into(), |n| format!("mtu auto, {n} bytes fit")),
+        );
+    }
     said.join("; ")
 }
 
@@ -297,9 +303,9 @@ mod tests {
         let session = json!({"age": 63, "side": "initiator", "usable": true});
         assert_eq!(
             line(
-                json!({"session": session, "endpoint": "10.0.0.2:51821", "staged": 0, "roamed": 2, "last-handshake": NOW})
+                json!({"session": session, "endpoint": "10.0.0.2:51821", "staged": 0, "roamed": 2, "auto-mtu": 1, "path-mtu": 1420, "last-handshake": NOW})
             ),
-            "up since 00:22:17 (1 min 3 s), begun here; endpoint 10.0.0.2:51821; roamed 2×"
+            "up since 00:22:17 (1 min 3 s), begun here; endpoint 10.0.0.2:51821; roamed 2×; mtu auto, 1420 bytes fit"
         );
         // An old failure is none.
         let failure = json!({"time": NOW - 200 * SECOND, "reason": "no-answer"});
@@ -365,10 +371,12 @@ mod tests {
     #[test]
     fn devices() {
         let device = |drops: Value| Device {
-            device: json!({"ifname": "wg0", "ifindex": 3, "local-gso": 1, "copy-dscp": 1, "drops": drops})
-                .as_object()
-                .unwrap()
-                .clone(),
+            device: json!({
+                "ifname": "wg0", "ifindex": 3, "local-gso": 1, "copy-dscp": 1, "drops": drops
+            })
+            .as_object()
+            .unwrap()
+            .clone(),
             peers: vec![json!({"public-key": "AAAA=", "initiations": 2})
                 .as_object()
                 .unwrap()

@@ -165,6 +165,11 @@ fn value(attribute: &Attribute, bytes: &[u8]) -> Value {
     }
 }
 
+/// A public key, as `wg` writes it.
+pub fn key(text: &str) -> Option<[u8; 32]> {
+    BASE64_STANDARD.decode(text).ok()?.try_into().ok()
+}
+
 /// Of 1, 2, 4 or 8 bytes, in the machine's order.
 pub fn number(bytes: &[u8]) -> Option<u64> {
     Some(match bytes.len() {
@@ -503,6 +508,24 @@ mod tests {
         assert_eq!(drops.len(), 33);
         assert_eq!(drops.number("handshake-invalid"), Some(1));
         assert_eq!(drops.values().filter_map(Value::as_u64).sum::<u64>(), 1);
+    }
+
+    #[test]
+    fn keys() {
+        let text = "gxQtnSZ1qd2MyOtmm3OZR7chATKmLtw7kbX+s1A7ZxY=";
+        assert_eq!(
+            key(text).map(|k| BASE64_STANDARD.encode(k)).as_deref(),
+            Some(text)
+        );
+        for wrong in [
+            "",
+            "gxQtnSZ1",
+            &text[1..],
+            &text[..43],
+            "-xQtnSZ1qd2MyOtmm3OZR7chATKmLtw7kbX+s1A7ZxY=",
+        ] {
+            assert_eq!(key(wrong), None, "{wrong}");
+        }
     }
 
     /// Cut off anywhere, and with any byte another one, it is still something.
