@@ -21,7 +21,10 @@ pair() {
 	esac
 	declare -gA ns=([left]=$PAIR-left [right]=$PAIR-right)
 	declare -gA side=([left]=1 [right]=2) other=([left]=right [right]=left)
-	net4=10.$2.0 net6=fd00:$2:
+	net4=10.$2.0
+	# Of addresses of IPv6, all that is not zero is in the first four bytes: wireguard-go (also 0.0.20230223, Debian's)
+	# copies no more of one where it had one of IPv4 before, and leaves the rest as it was.
+	net6=fd00:$2
 	# Two tunnels: 0 and 1.
 	declare -gA dev=([left0]=wg0 [left1]=wg1 [right0]=wg${PAIR}0 [right1]=wg${PAIR}1) port private public
 	local s t
@@ -38,7 +41,7 @@ pair() {
 
 # outer4, outer6, inner4, inner6 SIDE [TUNNEL]: addresses.
 outer4() { echo "$net4.${side[$1]}"; }
-outer6() { echo "$net6:${side[$1]}"; }
+outer6() { echo "$net6${side[$1]}::"; }
 inner4() { echo "192.168.$((100 + ${2:-0})).${side[$1]}"; }
 inner6() { echo "fd99:${2:-0}::${side[$1]}"; }
 
@@ -64,8 +67,24 @@ check() {
 		ok "$name"
 	else
 		not_ok "$name"
-		tail -n 12 "$TMP/check.out" | sed 's/^/#   /'
+		{
+			tail -n 12 "$TMP/check.out"
+			how_it_stands
+		} | sed 's/^/#   /'
 	fi
+}
+# how_it_stands: for who reads of a failure: the tunnels as both ends see them, what ours counted, and the
+# last messages of the outer link (1, 2: handshake, 3: cookie, 4: data).
+how_it_stands() {
+	local s
+	for s in left right; do
+		echo "$s:"
+		at $s "wg show all latest-handshakes; wg show all transfer; wg show all endpoints; ip neigh show dev outer; ip -s link show outer"
+	done
+	at left "for d in wg0 wg1; do ethtool -S \$d; done 2>/dev/null | grep -v ': 0$'; nstat -asz | grep -i -e err -e discard | grep -v ' 0  '"
+	date +%s.%N
+	tcpdump -r "$OUT/outer.pcap" -n -tt -x udp 2>/dev/null |
+		awk '/^[0-9]/ { head = $0 } /0x0010:/ && head ~ / IP / { print head, "type", substr($8, 1, 2) } /0x0030:/ && head ~ / IP6 / { print head, "type", substr($2, 1, 2) }' | tail -n 30
 }
 note() { printf '# %s: %s\n' "$PAIR" "$*"; }
 
@@ -89,7 +108,7 @@ link_up() {
 	for s in left right; do
 		# .99 is who floods, .11 and .12 are where they roam to.
 		at $s "ip link set outer mtu 9200; ip addr add $(outer4 $s)/24 dev outer
-			ip addr add $(outer6 $s)/64 dev outer nodad; ip link set outer up
+			ip addr add $(outer6 $s)/16 dev outer nodad; ip link set outer up
 			sysctl -q -w net.ipv4.conf.all.promote_secondaries=1" || return
 	done
 	wait_for 30 at left "ping -q -c 1 -W 2 $(outer4 right)"

@@ -93,7 +93,9 @@ check "ours changes its address in mid-traffic" roam left "$net4.11" "$(outer4 l
 check "the other end followed" test "$(endpoint right)" = "$net4.11:${port[left0]}"
 check "the other end changes its address in mid-traffic" roam right "$net4.12" "$(outer4 right)"
 check "ours followed" test "$(endpoint left)" = "$net4.12:${port[right0]}"
-check "the same session all the time" test "$(handshaken left)" = "$shaken"
+# On a slow machine the pings may take longer than keys live.
+one_session() { (($1 == shaken || $1 - shaken >= 100)); }
+check "the same session, as long as one lives" one_session "$(handshaken left)"
 for s in left right; do
 	at $s "ip addr add $(outer4 $s)/24 dev outer; ip addr del $net4.1${side[$s]}/24 dev outer"
 done
