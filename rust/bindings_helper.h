@@ -49,6 +49,7 @@ enum {
 	WGK_SOCK_ALLOCATION = offsetof(struct sock, sk_allocation),
 	WGK_SOCK_SNDBUF = offsetof(struct sock, sk_sndbuf),
 	WGK_INET_SOCK_SPORT = offsetof(struct inet_sock, inet_sport),
+	WGK_UDP_PORT_CFG_LOCAL = offsetof(struct udp_port_cfg, local_ip),
 	WGK_UDP_PORT_CFG_PORT = offsetof(struct udp_port_cfg, local_udp_port),
 	WGK_UDP_PORT_CFG_IFINDEX = offsetof(struct udp_port_cfg, bind_ifindex),
 	WGK_UDP_PORT_CFG_SIZE = sizeof(struct udp_port_cfg),

@@ -31,6 +31,7 @@ mod adapter;
 mod cell;
 mod link;
 mod setup;
+mod watch;
 
 pub use cell::NetDevCell;
 pub use link::{
@@ -42,6 +43,12 @@ pub use link::{
 pub use setup::{
     Features,
     Setup, //
+};
+pub use watch::{
+    index_of,
+    name_of,
+    Watch,
+    Watcher, //
 };
 
 use crate::{
@@ -137,6 +144,21 @@ pub enum Counter {
     TxAbortedErrors = 7,
 }
 
+/// # Safety
+///
+/// `dev` must be valid.
+unsafe fn read_name(dev: *const bindings::net_device) -> NetName {
+    // SAFETY: By the requirement.
+    let name = unsafe { &raw const (*dev).name };
+    let mut copy = [0; NetName::SIZE];
+    for (i, byte) in copy.iter_mut().enumerate().take(NetName::SIZE - 1) {
+        // SAFETY: Within the field. Volatile, as it may be written meanwhile, and each byte of
+        // it is valid.
+        *byte = unsafe { name.cast::<u8>().add(i).read_volatile() };
+    }
+    NetName(copy)
+}
+
 /// A borrowed network device, which may be registered or not (yet, or any more).
 ///
 /// # Invariants
@@ -205,14 +227,7 @@ impl NetDevice {
     /// The name. It can be changed at any time; torn if it is just then.
     pub fn name(&self) -> NetName {
         // SAFETY: Valid by the type invariants.
-        let name = unsafe { &raw const (*self.as_ptr()).name };
-        let mut copy = [0; NetName::SIZE];
-        for (i, byte) in copy.iter_mut().enumerate().take(NetName::SIZE - 1) {
-            // SAFETY: Within the field. Volatile, as it may be written meanwhile, and each byte of
-            // it is valid.
-            *byte = unsafe { name.cast::<u8>().add(i).read_volatile() };
-        }
-        NetName(copy)
+        unsafe { read_name(self.as_ptr()) }
     }
 
     /// The index, unique in the device's network namespace; 0 before it is registered.

@@ -7,7 +7,7 @@
 //!
 //! Our own address and the interface are those that the peer last talked to. If they are not ours
 //! any more, or routing would not use them, they are forgotten and routing chooses; the caller is
-//! told so.
+//! told so. What the socket is bound to stays: without that, there is no route.
 //!
 //! Safety review: `Documentation/safety.md#routers`.
 
@@ -21,7 +21,8 @@ use crate::{
         IPV6_HEADER,
         L3,
         UDP_HEADER, //
-    }, //
+    },
+    udp_tunnel::Bound, //
 };
 use core::{
     mem::{
@@ -145,12 +146,17 @@ const fn headers(l3: L3) -> usize {
 /// What to route, over IPv4: addresses and ports.
 pub(crate) struct Flow4 {
     pub(crate) fl: bindings::flowi4,
+    /// Where the route is to leave; 0: anywhere.
     src_ifindex: i32,
+    /// Our address is the one that the socket is bound to.
+    fixed: bool,
 }
 
 /// What to route, over IPv6.
 pub(crate) struct Flow6 {
     pub(crate) fl: bindings::flowi6,
+    /// As for [`Flow4`].
+    fixed: bool,
 }
 
 fn common(mark: u32, oif: i32) -> bindings::flowi_common {
@@ -184,15 +190,24 @@ impl Flow4 {
         (addr, dest): ([u8; 4], u16),
         src_ifindex: i32,
         mark: u32,
+        bound: &Bound,
     ) -> Self {
+        let fixed = !bound.v4.is_unspecified();
+        let src = if fixed { bound.v4.octets() } else { src };
         Self {
             fl: bindings::flowi4 {
-                __fl_common: common(mark, 0),
+                __fl_common: common(mark, bound.ifindex as i32),
                 saddr: u32::from_ne_bytes(src),
                 daddr: u32::from_ne_bytes(addr),
                 uli: ports(source, dest),
             },
-            src_ifindex,
+            // With a VRF, that one is what the peer was heard on, and a device in it what the route is of.
+            src_ifindex: if fixed || bound.ifindex != 0 {
+                0
+            } else {
+                src_ifindex
+            },
+            fixed,
         }
     }
 
@@ -233,6 +248,9 @@ impl Flow4 {
             }
             bindings::flow4_classify(sk, fl);
             if !Self::confirm(sk, self.fl.saddr) {
+                if self.fixed {
+                    return Err(EADDRNOTAVAIL);
+                }
                 self.forget_src(cache, cleared);
             }
             let mut route = self.lookup(sk);
@@ -286,15 +304,27 @@ impl Flow6 {
         (addr, dest): (&[u8; 16], u16),
         scope_id: u32,
         mark: u32,
+        bound: &Bound,
     ) -> Self {
+        let fixed = !bound.v6.is_unspecified();
+        let oif = if scope_id != 0 {
+            scope_id
+        } else {
+            bound.ifindex
+        };
         Self {
             fl: bindings::flowi6 {
-                __fl_common: common(mark, scope_id as i32),
+                __fl_common: common(mark, oif as i32),
                 daddr: in6(addr),
-                saddr: in6(src),
+                saddr: if fixed {
+                    in6(&bound.v6.octets())
+                } else {
+                    in6(src)
+                },
                 uli: ports(source, dest),
                 ..pin_init::zeroed()
             },
+            fixed,
         }
     }
 
@@ -323,8 +353,15 @@ impl Flow6 {
                     return Ok(route);
                 }
             }
+            // A link-local address names the device by itself.
+            if !bindings::sk_takes_scope(sk, self.fl.__fl_common.flowic_oif) {
+                return Err(ENETUNREACH);
+            }
             bindings::flow6_classify(sk, fl);
             if !bindings::confirm_addr6(sk, &self.fl.saddr) {
+                if self.fixed {
+                    return Err(EADDRNOTAVAIL);
+                }
                 self.fl.saddr = in6(&[0; 16]);
                 *cleared = true;
                 if let Some(cache) = cache {

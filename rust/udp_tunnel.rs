@@ -33,9 +33,7 @@ use crate::{
         in6,
         Flow4,
         Flow6,
-        Route,
-        AF_INET,
-        AF_INET6, //
+        Route, //
     },
     skb_list::SkbList,
     skbuff::{
@@ -51,38 +49,26 @@ use core::{
     ffi::c_int,
     mem::{
         offset_of,
-        ManuallyDrop,
-        MaybeUninit, //
+        ManuallyDrop, //
     },
     net::IpAddr,
-    ptr::{
-        self,
-        NonNull, //
-    },
+    ptr::NonNull, //
 };
-use kernel::{
-    error::to_result,
-    prelude::*, //
-};
+use kernel::prelude::*;
 
+mod bound;
 mod endpoint;
 #[cfg(CONFIG_KUNIT = "y")]
 mod kunit;
 
+use bound::create;
+
+pub use bound::Bound;
 pub use endpoint::Endpoint;
 
-// What is accessed as a field is where C has it. (Of `struct sock` nothing is: bindgen
-// leaves the named struct of a lock out of a union there, which with lockdep is its largest member.)
+// What is accessed as a field is where C has it.
 const _: () = {
-    use bindings::{
-        socket,
-        udp_port_cfg,
-        udp_tunnel_sock_cfg, //
-    };
-    assert!(offset_of!(socket, sk) == bindings::WGK_SOCKET_SK as usize);
-    assert!(offset_of!(udp_port_cfg, local_udp_port) == bindings::WGK_UDP_PORT_CFG_PORT as usize);
-    assert!(offset_of!(udp_port_cfg, bind_ifindex) == bindings::WGK_UDP_PORT_CFG_IFINDEX as usize);
-    assert!(size_of::<udp_port_cfg>() == bindings::WGK_UDP_PORT_CFG_SIZE as usize);
+    use bindings::udp_tunnel_sock_cfg;
     assert!(
         offset_of!(udp_tunnel_sock_cfg, encap_rcv) == bindings::WGK_UDP_TUNNEL_CFG_RCV as usize
     );
@@ -104,7 +90,7 @@ pub fn ipv6_enabled() -> bool {
     unsafe { bindings::ipv6_enabled() }
 }
 
-/// A UDP socket that listens on one port of all addresses.
+/// A UDP socket that listens on one port, of all addresses if it is not bound to one.
 ///
 /// Dropping it closes it: process context, sleeps. Packets may still be received until then; the
 /// receiver is freed a grace period later.
@@ -127,13 +113,13 @@ unsafe impl<T: UdpReceiver> Send for UdpSocket<T> {}
 unsafe impl<T: UdpReceiver> Sync for UdpSocket<T> {}
 
 impl<T: UdpReceiver> UdpSocket<T> {
-    /// Opens a socket on `port`, or on any free one if it is 0. Sleeps.
-    pub fn open(net: &Net, family: L3, port: u16, ctx: RcuArc<T>) -> Result<Self> {
+    /// Opens a socket on `port`, or on any free one if it is 0; errors as for [`SocketPair::open`]. Sleeps.
+    pub fn open(net: &Net, family: L3, port: u16, bound: &Bound, ctx: RcuArc<T>) -> Result<Self> {
         // The lowest three bits of a socket's user data are flags of the kernel's.
         const { assert!(align_of::<T>() >= 8) };
         let weak = WeakNet::new(net)?;
         let guest = SocketGuest::new();
-        let sk = create(net, family, port)?;
+        let sk = create(net, family, port, bound)?;
         let mut config: bindings::udp_tunnel_sock_cfg = pin_init::zeroed();
         config.sk_user_data = RcuArc::as_raw(&ctx).as_ptr().cast();
         config.encap_type = 1;
@@ -194,43 +180,6 @@ impl<T: UdpReceiver> Drop for UdpSocket<T> {
     }
 }
 
-/// A socket that is bound to `port`, or any free one if it is 0, of all addresses of one family. It
-/// sends from any context, never waits for its own buffer, and may use the memory reserves, for a
-/// swap device could be behind it. Sleeps.
-fn create(net: &Net, family: L3, port: u16) -> Result<NonNull<bindings::sock>> {
-    // SAFETY: Numbers only. (Which does not follow from the bindings: addresses are the kernel's.)
-    let mut config = unsafe { MaybeUninit::<bindings::udp_port_cfg>::zeroed().assume_init() };
-    config.local_udp_port = port.to_be();
-    match family {
-        L3::V4 => {
-            config.family = AF_INET as u8;
-            config.set_use_udp_checksums(1);
-        }
-        L3::V6 => {
-            config.family = AF_INET6 as u8;
-            config.set_use_udp6_tx_checksums(1);
-            config.set_use_udp6_rx_checksums(1);
-            config.set_ipv6_v6only(1);
-        }
-    }
-    let mut socket = ptr::null_mut();
-    // SAFETY: The namespace is alive while borrowed, and the pointers are valid for the call.
-    to_result(unsafe { bindings::udp_sock_create(net.as_ptr().cast(), &mut config, &mut socket) })?;
-    // SAFETY: A new socket with all that belongs to it. It is bound, so others may find it, but
-    // these fields are its maker's to set. The offsets are those of fields of these types.
-    unsafe {
-        let sk = NonNull::new((*socket).sk).ok_or(EINVAL)?;
-        sk.byte_add(bindings::WGK_SOCK_ALLOCATION as usize)
-            .cast::<kernel::bindings::gfp_t>()
-            .write(kernel::bindings::GFP_ATOMIC);
-        sk.byte_add(bindings::WGK_SOCK_SNDBUF as usize)
-            .cast::<c_int>()
-            .write(c_int::MAX);
-        bindings::sk_set_memalloc(sk.as_ptr());
-        Ok(sk)
-    }
-}
-
 /// Called by the UDP layer for every packet.
 ///
 /// # Safety
@@ -263,22 +212,42 @@ unsafe extern "C" fn receive<T: UdpReceiver>(
 pub struct SocketPair<T: UdpReceiver> {
     v4: UdpSocket<T>,
     v6: Option<UdpSocket<T>>,
+    bound: Bound,
 }
 
 impl<T: UdpReceiver> SocketPair<T> {
     /// Opens both on `port`, or on any port that is free for both if it is 0. Sleeps.
     ///
-    /// An error comes with the protocol that the socket could not be opened for.
-    pub fn open(net: &Net, port: u16, ctx: &RcuArc<T>) -> Result<Self, (L3, Error)> {
+    /// An error comes with the protocol that the socket could not be opened for: `EADDRINUSE` the port
+    /// is taken, `EADDRNOTAVAIL` the address to be bound to is not one of this host's (or not of that
+    /// device), `EAFNOSUPPORT` one of IPv6 without IPv6, or what else the socket layer says. Whether there is
+    /// a device of the index that they are bound to is not looked at.
+    pub fn open(net: &Net, port: u16, bound: &Bound, ctx: &RcuArc<T>) -> Result<Self, (L3, Error)> {
         let mut retries = 0;
         loop {
-            let v4 = UdpSocket::open(net, L3::V4, port, ctx.clone()).map_err(|e| (L3::V4, e))?;
+            let v4 =
+                UdpSocket::open(net, L3::V4, port, bound, ctx.clone()).map_err(|e| (L3::V4, e))?;
+            let bound = *bound;
             // INVARIANT: Opened with these families.
             if !ipv6_enabled() {
-                return Ok(Self { v4, v6: None });
+                return if bound.v6.is_unspecified() {
+                    Ok(Self {
+                        v4,
+                        v6: None,
+                        bound,
+                    })
+                } else {
+                    Err((L3::V6, EAFNOSUPPORT))
+                };
             }
-            match UdpSocket::open(net, L3::V6, v4.port(), ctx.clone()) {
-                Ok(v6) => return Ok(Self { v4, v6: Some(v6) }),
+            match UdpSocket::open(net, L3::V6, v4.port(), &bound, ctx.clone()) {
+                Ok(v6) => {
+                    return Ok(Self {
+                        v4,
+                        v6: Some(v6),
+                        bound,
+                    })
+                }
                 Err(EADDRINUSE) if port == 0 && retries < PORT_RETRIES => retries += 1,
                 Err(e) => return Err((L3::V6, e)),
             }
@@ -388,7 +357,7 @@ pub fn xmit_list<T: UdpReceiver>(
             src_ifindex,
         } => {
             let (from, to) = ((*src, pair.v4.port()), (*addr, *port));
-            let mut flow = Flow4::new(from, to, *src_ifindex, mark);
+            let mut flow = Flow4::new(from, to, *src_ifindex, mark, &pair.bound);
             let (sk, net) = (pair.v4.sk.as_ptr(), &pair.v4.net);
             // SAFETY: The socket is open while borrowed; `_section` provides the context. In `xmit`, the
             // reference to the route is there, and passes on unless `hold`; what is sent is counted
@@ -424,7 +393,7 @@ pub fn xmit_list<T: UdpReceiver>(
             src,
         } => pair.v6.as_ref().ok_or(ENONET).and_then(|socket| {
             let (from, to) = ((src, socket.port()), (addr, *port));
-            let mut flow = Flow6::new(from, to, *scope_id, mark);
+            let mut flow = Flow6::new(from, to, *scope_id, mark, &pair.bound);
             let (sk, net) = (socket.sk.as_ptr(), &socket.net);
             // SAFETY: As above.
             unsafe {
@@ -478,7 +447,7 @@ pub fn longest<T: UdpReceiver>(
             src_ifindex,
         } => {
             let (from, to) = ((*src, pair.v4.port()), (*addr, *port));
-            let mut flow = Flow4::new(from, to, *src_ifindex, mark);
+            let mut flow = Flow4::new(from, to, *src_ifindex, mark, &pair.bound);
             let (sk, net) = (pair.v4.sk.as_ptr(), &pair.v4.net);
             // SAFETY: The socket is open while borrowed; `_section` provides the context.
             let route =
@@ -494,7 +463,7 @@ pub fn longest<T: UdpReceiver>(
         } => {
             let socket = pair.v6.as_ref()?;
             let (from, to) = ((src, socket.port()), (addr, *port));
-            let mut flow = Flow6::new(from, to, *scope_id, mark);
+            let mut flow = Flow6::new(from, to, *scope_id, mark, &pair.bound);
             let (sk, net) = (socket.sk.as_ptr(), &socket.net);
             // SAFETY: As above.
             let route =

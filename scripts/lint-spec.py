@@ -66,12 +66,13 @@ def enumerations(spec):
         same(f"enumeration {name}", {dashed(n): int(v) for n, v in re.findall(r"^    (\w+) = (\d+),$", body, re.M)}, numbers)
 
 
-def messages(spec, events, observe, peer):
+def messages(spec, events, observe, bind, peer):
     """What is in each message."""
     operations = {o["name"]: o for o in spec["operations"]["list"]}
     device_base = mentioned(function(events, "put_device"), "A_DEVICE_")
     peer_base = mentioned(function(events, "put_peer"), "A_PEER_")
-    same("device-get", sorted(device_base + mentioned(function(observe, "put_device"), "A_DEVICE_")),
+    puts = function(observe, "put_device") + function(bind, "put")
+    same("device-get", sorted(device_base + mentioned(puts, "A_DEVICE_")),
          sorted(operations["device-get"]["do"]["reply"]["attributes"]))
     puts = function(peer, "put_peer") + function(peer, "put_sessions")
     same("peer-get", sorted(peer_base + mentioned(puts, "A_PEER_")), sorted(operations["peer-get"]["do"]["reply"]["attributes"]))
@@ -99,18 +100,18 @@ def described(spec):
 def main():
     """Prints what differs."""
     spec = yaml.safe_load(text("Documentation/netlink/specs/wireguard_rs.yaml"))
-    drops, observe, peer, events, main_rs = (text(f"src/{name}.rs") for name in ("drops", "observe", "observe/peer", "events", "main"))
+    drops, observe, bind, peer, events, main_rs = (text(f"src/{name}.rs") for name in ("drops", "observe", "bind", "observe/peer", "events", "main"))
 
     family = re.search(r'c"(wireguard_rs)",\s+(\d+),\s+&observe::OPS,\s+&events::GROUP', main_rs)
     same("the family", (family[1], int(family[2])), (spec["name"], spec.get("version", 1)))
-    code = observe + peer + events
+    code = observe + bind + peer + events
     commands = {dashed(n): int(v) for n, v in re.findall(r"const CMD_(\w+): u8 = (\d+);", code)}
     same("operations", commands, {o["name"]: o["value"] for o in spec["operations"]["list"]})
     for name in "device", "peer", "session", "failure":
         found = {dashed(n): int(v) for n, v in re.findall(rf"const A_{name.upper()}_(\w+): u32 = (\d+);", code)}
         same(f"attributes of {name}", found, numbered(spec, name))
     enumerations(spec)
-    messages(spec, events, observe, peer)
+    messages(spec, events, observe, bind, peer)
     described(spec)
 
     totals = re.findall(r'"(\w+)",', drops[drops.index("pub(crate) const TOTALS"):])

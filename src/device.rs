@@ -56,6 +56,7 @@ use wgk::{
         Timer, //
     },
     udp_tunnel::{
+        Bound,
         Endpoint,
         SocketPair, //
     }, //
@@ -83,6 +84,35 @@ pub(crate) const WORK_ANSWER: u64 = 0;
 /// Work item: look whether the load is over.
 pub(crate) const WORK_LOAD: u64 = 1;
 
+/// What the sockets are bound to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Binding {
+    /// This, besides their port.
+    To(Bound),
+    /// A network device that is gone: there are no sockets until they are bound anew.
+    Gone(Bound),
+}
+
+impl Binding {
+    /// To nothing.
+    pub(crate) const NONE: Self = Self::To(Bound::ANY);
+
+    /// What sockets are to be bound to; `ENODEV` there can be none.
+    pub(crate) fn present(&self) -> Result<&Bound> {
+        match self {
+            Self::To(bound) => Ok(bound),
+            Self::Gone(_) => Err(ENODEV),
+        }
+    }
+
+    /// What was asked for.
+    pub(crate) fn bound(&self) -> &Bound {
+        match self {
+            Self::To(bound) | Self::Gone(bound) => bound,
+        }
+    }
+}
+
 /// What the device lock protects: the configuration.
 pub(crate) struct Config {
     /// The device's peers, in the order in which they were added.
@@ -92,6 +122,8 @@ pub(crate) struct Config {
     /// Has what this host's other interfaces and namespaces send taken whole, in the namespace of the
     /// sockets.
     pub(crate) local_gso: Option<LocalIn>,
+    /// What the sockets are bound to.
+    pub(crate) binding: Binding,
     /// Counts private keys, so that what was computed from an older one can be told.
     identity_generation: u64,
 }
@@ -145,6 +177,9 @@ pub(crate) struct Device {
     pub(crate) fwmark: HotAtomic<u32>,
     /// Whether outer packets have the DSCP of what is in them, and not 0. Written with the device lock held.
     pub(crate) copy_dscp: HotAtomic<bool>,
+    /// Index of the network device that the sockets are bound to, 0 for none. Written with the device lock
+    /// held.
+    pub(crate) bound_to: Atomic<u32>,
     /// Port of the sockets, or the one to use when they are opened; 0: any.
     pub(crate) listen_port: Atomic<u32>,
     /// When the log was last told of a route that loops. Boot time in nanoseconds.
@@ -196,6 +231,7 @@ impl Device {
                     peers: PeerList::default(),
                     prefixes,
                     local_gso: None,
+                    binding: Binding::NONE,
                     identity_generation: 0,
                 }, "Device::config"),
                 generation: Atomic::new(1),
@@ -204,6 +240,7 @@ impl Device {
                 allowed_ips,
                 fwmark: HotAtomic::new(0),
                 copy_dscp: HotAtomic::new(false),
+                bound_to: Atomic::new(0),
                 listen_port: Atomic::new(0),
                 loop_told_ns: Atomic::new(0),
                 up: HotAtomic::new(false),

@@ -15,7 +15,8 @@ use wgk::{
         NetDevCell,
         NetDevice,
         RegisteredDevice,
-        Setup, //
+        Setup,
+        Watch, //
     },
     netns::{
         Net,
@@ -40,6 +41,7 @@ use wgk::{
 };
 
 use crate::{
+    bind,
     device::Device,
     drops,
     events::{
@@ -147,7 +149,8 @@ impl Driver for WireGuard {
     fn open(rtnl: &Rtnl, device: &RcuArc<Device>, dev: &RegisteredDevice) -> Result {
         dev.no_redirects(rtnl);
         let config = device.config.lock();
-        socket::init(device, device.listen_port.load(Relaxed) as u16)?;
+        let port = device.listen_port.load(Relaxed) as u16;
+        socket::init(device, config.binding.present()?, port)?;
         device.set_up(&config, true);
         config.each_peer(|peer| {
             send::send_staged(RcuArc::as_rcu_ref(peer));
@@ -231,6 +234,13 @@ impl PernetHandler for WireGuard {
             config.each_peer(|p| p.clear_endpoint_source());
             events::device_changed(device, Cause::Namespace);
         });
+    }
+}
+
+/// A network device goes that sockets may be bound to.
+impl Watch for WireGuard {
+    fn gone(rtnl: &Rtnl, net: &Net, ifindex: u32) {
+        for_each_device::<WireGuard>(rtnl, |device| bind::gone(device, net, ifindex));
     }
 }
 

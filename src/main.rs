@@ -14,7 +14,10 @@ use wgk::{
         self,
         Family, //
     },
-    netdevice::LinkOps,
+    netdevice::{
+        LinkOps,
+        Watcher, //
+    },
     netns::PernetOps,
     notifier::{
         Notifier,
@@ -25,6 +28,7 @@ use wgk::{
 
 mod admission;
 mod allowedips;
+mod bind;
 mod callers;
 mod conduct;
 mod cookie;
@@ -96,6 +100,7 @@ struct Module {
     _observe: genetlink::Registration,
     _genetlink: genetlink::Registration,
     _links: LinkOps<WireGuard>,
+    _watcher: Watcher<WireGuard>,
     _pernet: PernetOps<WireGuard>,
     _vm_fork: Notifier<VmFork, WireGuard>,
     _pm: Notifier<Sleep, WireGuard>,
@@ -107,6 +112,7 @@ impl kernel::Module for Module {
         let pm = Notifier::register(WireGuard)?;
         let vm_fork = Notifier::register(WireGuard)?;
         let pernet = PernetOps::register()?;
+        let watcher = Watcher::register()?;
         let links = LinkOps::register(module)?;
         let genetlink = FAMILY.register()?;
         let observe = OBSERVE.register()?;
@@ -115,6 +121,7 @@ impl kernel::Module for Module {
             _observe: observe,
             _genetlink: genetlink,
             _links: links,
+            _watcher: watcher,
             _pernet: pernet,
             _vm_fork: vm_fork,
             _pm: pm,

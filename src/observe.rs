@@ -41,10 +41,14 @@ use wgk::{
 };
 
 use crate::{
-    device::{
-        Config,
-        Device, //
+    bind::{
+        self,
+        A_DEVICE_BIND_IFINDEX,
+        A_DEVICE_BIND_IFNAME,
+        A_DEVICE_BIND_IPV4,
+        A_DEVICE_BIND_IPV6, //
     },
+    device::Device,
     events::{
         self,
         Cause,
@@ -91,16 +95,29 @@ const A_DEVICE_LOCAL_GSO: u32 = 6;
 /// Whether outer packets have the DSCP of what is in them, u8: 0 or 1.
 const A_DEVICE_COPY_DSCP: u32 = 14;
 
+/// What is about the sockets.
+const ABOUT_SOCKETS: [u32; 5] = [
+    A_DEVICE_LOCAL_GSO,
+    A_DEVICE_BIND_IFINDEX,
+    A_DEVICE_BIND_IFNAME,
+    A_DEVICE_BIND_IPV4,
+    A_DEVICE_BIND_IPV6,
+];
+
 static DEVICE_POLICY: [Policy; A_DEVICE_IFNAME as usize + 1] = policy::table(&[
     (A_DEVICE_IFINDEX, Policy::U32),
     (A_DEVICE_IFNAME, Policy::nul_string(15)),
 ]);
 
-static SET_POLICY: [Policy; A_DEVICE_COPY_DSCP as usize + 1] = policy::table(&[
+static SET_POLICY: [Policy; A_DEVICE_BIND_IPV6 as usize + 1] = policy::table(&[
     (A_DEVICE_IFINDEX, Policy::U32),
     (A_DEVICE_IFNAME, Policy::nul_string(15)),
     (A_DEVICE_LOCAL_GSO, Policy::max_u8(1)),
     (A_DEVICE_COPY_DSCP, Policy::max_u8(1)),
+    (A_DEVICE_BIND_IFINDEX, Policy::U32),
+    (A_DEVICE_BIND_IFNAME, Policy::nul_string(15)),
+    (A_DEVICE_BIND_IPV4, Policy::exact_len(4)),
+    (A_DEVICE_BIND_IPV6, Policy::exact_len(16)),
 ]);
 
 /// The family's operations, by command.
@@ -144,6 +161,7 @@ fn put_device(rtnl: &Rtnl, device: &Device, msg: &mut Message<'_>) -> Result {
     let config = device.config.lock();
     msg.put_u8(A_DEVICE_LOCAL_GSO, config.local_gso.is_some().into())?;
     msg.put_u8(A_DEVICE_COPY_DSCP, device.copy_dscp.load(Relaxed).into())?;
+    bind::put(rtnl, device, dev, &config, msg)?;
     if device.admission.load.is_on() {
         msg.put(A_DEVICE_UNDER_LOAD, &[])?;
     }
@@ -193,12 +211,30 @@ impl DoOp for SetDevice {
     fn run(info: &Info<'_>) -> Result {
         let rtnl = Rtnl::lock();
         let device = named(&rtnl, info)?;
-        let switch = |attr| info.attrs().get(attr).map(|a| a.u8() != 0);
+        let attrs = info.attrs();
+        let switch = |attr| attrs.get(attr).map(|a| a.u8() != 0);
         let mut config = device.config.lock();
         let mut changed = false;
         // First what may be refused: then nothing of the request is done.
-        if let Some(on) = switch(A_DEVICE_LOCAL_GSO) {
-            changed |= set_local_gso(&device, &mut config, on)?;
+        let mut local_gso = None;
+        if ABOUT_SOCKETS.iter().any(|&attr| attrs.get(attr).is_some()) {
+            // It acts where the sockets are, which need not be the caller's namespace.
+            let net = device.creating_net.get().ok_or(EPERM)?;
+            if !net.ns_capable_admin() {
+                return Err(EPERM);
+            }
+            if let Some(on) =
+                switch(A_DEVICE_LOCAL_GSO).filter(|on| *on != config.local_gso.is_some())
+            {
+                local_gso = Some(on.then(|| LocalIn::register(&net)).transpose()?);
+            }
+            if let Some(bound) = bind::asked(&rtnl, &device, &config, &net, info)? {
+                changed |= bind::set(&device, &mut config, bound)?;
+            }
+        }
+        if let Some(hook) = local_gso {
+            config.local_gso = hook;
+            changed = true;
         }
         if let Some(on) = switch(A_DEVICE_COPY_DSCP) {
             changed |= on != device.copy_dscp.load(Relaxed);
@@ -209,21 +245,6 @@ impl DoOp for SetDevice {
         }
         Ok(())
     }
-}
-
-/// Sets `local-gso`. Whether that is a change; `EPERM` without the right to it, or what registering a hook
-/// fails with.
-fn set_local_gso(device: &Device, config: &mut Config, on: bool) -> Result<bool> {
-    // It acts where the sockets are, which need not be the caller's namespace.
-    let net = device.creating_net.get().ok_or(EPERM)?;
-    if !net.ns_capable_admin() {
-        return Err(EPERM);
-    }
-    if on == config.local_gso.is_some() {
-        return Ok(false);
-    }
-    config.local_gso = on.then(|| LocalIn::register(&net)).transpose()?;
-    Ok(true)
 }
 
 /// Dumps the devices of a namespace, a message for each.

@@ -19,6 +19,7 @@ use wgk::{
     },
     udp_tunnel::{
         self,
+        Bound,
         Endpoint,
         Pieces,
         SocketPair,
@@ -42,14 +43,15 @@ use crate::{
 /// Bytes in front of a handshake message for the outer headers.
 const HEADROOM: usize = DATA_HEADROOM;
 
-/// Opens sockets on `port` (0: a free one) in the namespace in which the device was created, and
-/// puts them in the place of the present ones. Process context, device lock held; may sleep.
+/// Opens sockets on `port` (0: a free one) in the namespace in which the device was created, bound as
+/// `bound` says, and puts them in the place of the present ones. Process context, device lock held; may
+/// sleep.
 ///
 /// On an error the present sockets stay: `ENONET` that namespace is gone, `EADDRINUSE` the port is
 /// taken, or what else the socket layer says.
-pub(crate) fn init(device: &RcuArc<Device>, port: u16) -> Result {
+pub(crate) fn init(device: &RcuArc<Device>, bound: &Bound, port: u16) -> Result {
     let net = device.creating_net.get().ok_or(ENONET)?;
-    let pair = SocketPair::open(&net, port, device).map_err(|(family, e)| {
+    let pair = SocketPair::open(&net, port, bound, device).map_err(|(family, e)| {
         wgk::pr_err!("{}: Could not create {} socket\n", device.name(), family);
         e
     })?;

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """A client of the generic netlink family `wireguard_rs`, which knows it from its specification.
 
-usage (in the guest): tests/observe.py [INTERFACE [local-gso=0|1] | --peers INTERFACE | --auto-mtu INTERFACE 0|1 | --join]
+usage (in the guest): tests/observe.py [INTERFACE [local-gso=0|1] | --peers INTERFACE | --auto-mtu INTERFACE 0|1
+    | --bind INTERFACE [dev=NAME | index=N] [v4=ADDRESS] [v6=ADDRESS] | --join]
 
 Prints a line of JSON for the interface, or for each of the namespace, or for each of an interface's peers;
 or changes the interface; or joins the group of the events and prints their names and contents as they come.
@@ -143,6 +144,17 @@ class Family:
         error, answers = self.call('device-get', nl.name(2, name))
         return error, answers[0] if answers else None
 
+    def bind(self, name, *to):
+        """Binds the sockets there to what is named: dev, index, v4, v6 (FIELD=VALUE); errno."""
+        attributes = {
+            'dev': lambda value: nl.name(16, value),
+            'index': lambda value: nl.attr(15, struct.pack('=I', int(value))),
+            'v4': lambda value: nl.attr(17, socket.inet_pton(socket.AF_INET, value)),
+            'v6': lambda value: nl.attr(18, socket.inet_pton(socket.AF_INET6, value)),
+        }
+        asked = (word.split('=') for word in to)
+        return self.call('device-set', nl.name(2, name) + b''.join(attributes[field](value) for field, value in asked))[0]
+
     def local_gso(self, name, on):
         """Has packets of UDP's GSO kind taken whole there, or not; errno."""
         return self.call('device-set', nl.name(2, name) + nl.attr(6, bytes([on])))[0]
@@ -207,6 +219,8 @@ def main():
                 for peer in found:
                     error = error or family.auto_mtu(name, bytes.fromhex(peer['public-key']), on == '1')
                 found = []
+            case ['--bind', name, *to]:
+                error, found = family.bind(name, *to), []
             case [name, change]:
                 error, found = family.local_gso(name, int(change.removeprefix('local-gso='))), []
             case [name]:

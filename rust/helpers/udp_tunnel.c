@@ -34,6 +34,12 @@ bool wg_helper_sk_net_alive(const struct sock *sk)
 	return check_net(sock_net(sk));
 }
 
+/* Whether what @sk sends may leave by the device @oif (0: any). */
+bool wg_helper_sk_takes_scope(struct sock *sk, int oif)
+{
+	return !oif || sk_dev_equal_l3scope(sk, oif);
+}
+
 void *wg_helper_sk_user_data(const struct sock *sk)
 {
 	return rcu_dereference_sk_user_data(sk);

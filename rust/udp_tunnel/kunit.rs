@@ -21,7 +21,13 @@ mod tests {
     }
 
     fn socket(family: L3) -> Result<UdpSocket<Sink>> {
-        UdpSocket::open(Net::init(), family, 0, RcuArc::new(Sink(0), GFP_KERNEL)?)
+        UdpSocket::open(
+            Net::init(),
+            family,
+            0,
+            &Bound::ANY,
+            RcuArc::new(Sink(0), GFP_KERNEL)?,
+        )
     }
 
     const LOCAL: [u8; 4] = [127, 0, 0, 1];
@@ -29,7 +35,7 @@ mod tests {
 
     /// A route for a datagram to ourselves.
     fn route4(socket: &UdpSocket<Sink>, net: &WeakNet, cache: &DstCache) -> Result<Route> {
-        let mut flow = Flow4::new((LOCAL, socket.port()), (LOCAL, 9), 0, 0);
+        let mut flow = Flow4::new((LOCAL, socket.port()), (LOCAL, 9), 0, 0, &Bound::ANY);
         let _bh = Section::new();
         // SAFETY: An IPv4 socket; the namespace it is in never goes, and `net` is that.
         unsafe { flow.route(socket.sk.as_ptr(), net, Some(cache), &mut false) }
@@ -37,7 +43,7 @@ mod tests {
 
     /// The same over IPv6.
     fn route6(socket: &UdpSocket<Sink>, net: &WeakNet, cache: &DstCache) -> Result<Route> {
-        let mut flow = Flow6::new((&LOCAL6, socket.port()), (&LOCAL6, 9), 0, 0);
+        let mut flow = Flow6::new((&LOCAL6, socket.port()), (&LOCAL6, 9), 0, 0, &Bound::ANY);
         let _bh = Section::new();
         // SAFETY: As above.
         unsafe { flow.route(socket.sk.as_ptr(), net, Some(cache), &mut false) }

@@ -150,11 +150,14 @@ fn set_port(device: &RcuArc<Device>, config: &Config, port: u16) -> Result {
         return Ok(());
     }
     config.each_peer(|p| p.clear_endpoint_source());
-    if !device.is_up() {
-        device.listen_port.store(port.into(), Relaxed);
-        return Ok(());
+    match config.binding.present() {
+        Ok(bound) if device.is_up() => socket::init(device, bound, port),
+        // Not now.
+        _ => {
+            device.listen_port.store(port.into(), Relaxed);
+            Ok(())
+        }
     }
-    socket::init(device, port)
 }
 
 /// Sets the private key, unless it is set to that already.

@@ -28,6 +28,7 @@ use wgk::{
     },
     skbuff::Datagrams,
     udp_tunnel::{
+        Bound,
         SocketPair,
         UdpReceiver, //
     },
@@ -58,8 +59,13 @@ impl Device {
 
     /// Opens sockets on any port of the namespace in which the device was made.
     pub(crate) fn open_sockets(this: &RcuArc<Self>) -> Result {
+        Self::bind_sockets(this, &Bound::ANY)
+    }
+
+    /// The same, bound to something.
+    pub(crate) fn bind_sockets(this: &RcuArc<Self>, bound: &Bound) -> Result {
         let net = this.net.get().ok_or(ENODEV)?;
-        let pair = SocketPair::open(&net, 0, this).map_err(|(_, e)| e)?;
+        let pair = SocketPair::open(&net, 0, bound, this).map_err(|(_, e)| e)?;
         this.sockets.replace(Some(KBox::new(pair, GFP_KERNEL)?));
         Ok(())
     }

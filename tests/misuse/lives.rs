@@ -9,6 +9,7 @@ use crate::{
         Device, //
     },
     kept::Kept,
+    namespaces::Greedy,
     report,
     Misuse, //
 };
@@ -36,7 +37,10 @@ use wgk::{
         IndexNode,
         IndexTable, //
     },
-    netdevice::LinkOps,
+    netdevice::{
+        LinkOps,
+        Watcher, //
+    },
     notifier::{
         Notifier,
         Notify,
@@ -66,7 +70,10 @@ use wgk::{
         Timer,
         TimerCallback, //
     },
-    udp_tunnel::SocketPair,
+    udp_tunnel::{
+        Bound,
+        SocketPair, //
+    },
     workqueue::{
         WorkQueue,
         WqFlags, //
@@ -292,6 +299,7 @@ pub(crate) static ATTEMPTS: &[&Attempt] = &[
         keeps_sockets: true,
         load: |_| {
             core::mem::forget(Notifier::<Sleep, _>::register(Listener)?);
+            core::mem::forget(Watcher::<Greedy>::register()?);
             let queue = Arc::new(
                 WorkQueue::alloc(fmt!("misuse"), WqFlags::PERCPU, 1)?,
                 GFP_KERNEL,
@@ -314,7 +322,7 @@ pub(crate) static ATTEMPTS: &[&Attempt] = &[
             let Some(net) = this.net.get() else {
                 return;
             };
-            if let Ok(pair) = SocketPair::open(&net, 0, this) {
+            if let Ok(pair) = SocketPair::open(&net, 0, &Bound::ANY, this) {
                 SOCKETS.put(pair);
             }
         },

@@ -5,13 +5,29 @@ use crate::{
     attempt::Attempt,
     device::Device,
     kept::Kept,
-    report, //
+    report,
+    Misuse, //
 };
-use core::sync::atomic::Ordering::Relaxed;
+use core::{
+    net::{
+        Ipv4Addr,
+        Ipv6Addr, //
+    },
+    sync::atomic::{
+        AtomicU32,
+        Ordering::Relaxed, //
+    },
+};
 use kernel::prelude::*;
 use wgk::{
     dst_cache::DstCache,
-    netdevice::RegisteredDevice,
+    netdevice::{
+        for_each_device,
+        name_of,
+        RegisteredDevice,
+        Watch,
+        Watcher, //
+    },
     netfilter::LocalIn,
     netns::{
         Net,
@@ -24,9 +40,11 @@ use wgk::{
         read_lock,
         RcuArc, //
     },
+    rtnl::Rtnl,
     skbuff::SkBuff,
     udp_tunnel::{
         self,
+        Bound,
         Endpoint,
         SocketPair, //
     },
@@ -143,7 +161,7 @@ pub(crate) static ATTEMPTS: &[&Attempt] = &[
             let Some(net) = this.net.get() else {
                 return;
             };
-            if let Ok(pair) = SocketPair::open(&net, 0, this) {
+            if let Ok(pair) = SocketPair::open(&net, 0, &Bound::ANY, this) {
                 SOCKETS.put(pair);
                 report!(harmless, "kept sockets");
             }
@@ -173,6 +191,54 @@ pub(crate) static ATTEMPTS: &[&Attempt] = &[
             Ok(())
         },
         stop: |_, this, dev| send(this, dev, loopback6, None),
+        ..Attempt::NONE
+    },
+    // To what is there and what is not, to the device itself, to addresses of nobody.
+    &Attempt {
+        name: "sockets-bound-oddly",
+        scene: "moved",
+        open: |_, this, dev| {
+            let (mut bound, mut refused) = (0, 0);
+            for ifindex in [0, 1, dev.ifindex(), 77, i32::MAX as u32, u32::MAX] {
+                for (v4, v6) in [
+                    (Ipv4Addr::UNSPECIFIED, Ipv6Addr::UNSPECIFIED),
+                    (Ipv4Addr::LOCALHOST, Ipv6Addr::LOCALHOST),
+                    (Ipv4Addr::BROADCAST, Ipv6Addr::UNSPECIFIED),
+                    (Ipv4Addr::new(224, 0, 0, 1), Ipv6Addr::UNSPECIFIED),
+                    (
+                        Ipv4Addr::UNSPECIFIED,
+                        Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1),
+                    ),
+                    (Ipv4Addr::UNSPECIFIED, Ipv4Addr::LOCALHOST.to_ipv6_mapped()),
+                ] {
+                    match Device::bind_sockets(this, &Bound { ifindex, v4, v6 }) {
+                        Ok(()) => bound += 1,
+                        Err(_) => refused += 1,
+                    }
+                    for to in [loopback4, loopback6] {
+                        send(this, dev, to, None);
+                    }
+                }
+            }
+            report!(harmless, "bound {}, refused {}", bound, refused);
+            Ok(())
+        },
+        stop: |_, this, dev| send(this, dev, loopback6, None),
+        ..Attempt::NONE
+    },
+    &Attempt {
+        name: "watcher-of-all-that-goes",
+        scene: "netns",
+        load: |_| {
+            WATCHER.put(Watcher::register()?);
+            Ok(())
+        },
+        registered: |_, this| WATCHED.put(this.net.clone()),
+        poke: |_| report!(harmless, "{} have gone", GONE.load(Relaxed)),
+        unload: || {
+            drop(WATCHED.take());
+            drop(WATCHER.take());
+        },
         ..Attempt::NONE
     },
     &Attempt {
@@ -236,6 +302,29 @@ pub(crate) static ATTEMPTS: &[&Attempt] = &[
     },
 ];
 
+/// Wants of a device that goes, and of its namespace, all that there is.
+pub(crate) struct Greedy;
+
+impl Watch for Greedy {
+    fn gone(rtnl: &Rtnl, net: &Net, ifindex: u32) {
+        GONE.fetch_add(1, Relaxed);
+        let _ = (name_of(rtnl, net, ifindex), name_of(rtnl, net, u32::MAX));
+        let _ = (WeakNet::new(net), LocalIn::register(net), net.try_get());
+        for_each_device::<Misuse>(rtnl, |this| {
+            if this.net.is(net) {
+                let bound = Bound {
+                    ifindex,
+                    ..Bound::ANY
+                };
+                let _ = Device::bind_sockets(this, &bound);
+            }
+        });
+    }
+}
+
+static WATCHER: Kept<Watcher<Greedy>> = Kept::new();
+static WATCHED: Kept<WeakNet> = Kept::new();
+static GONE: AtomicU32 = AtomicU32::new(0);
 static CACHE: Kept<DstCache> = Kept::new();
 static SOCKETS: Kept<SocketPair<Device>> = Kept::new();
 static HOOK: Kept<LocalIn> = Kept::new();

@@ -87,6 +87,11 @@ def shown(lab):
     done = pair.home.run('wgrs', 'set', 'wg0', 'local-gso', 'on')
     report(done.returncode == 0 and 'local-gso on' in pair.home.run('wgrs', 'show').stdout and monitor.wait('device-changed'), 'a setting', done)
     pair.home.run('wgrs', 'set', 'wg0', 'local-gso', 'off', must=True)
+    done = pair.home.run('wgrs', 'bind', 'wg0', 'dev', 'outer', 'addr', '10.1.0.1')
+    head = pair.home.run('wgrs', 'show').stdout
+    report(done.returncode == 0 and 'bound to dev outer addr 10.1.0.1\n' in head and pair.works() == 'works', 'a binding', (done, head))
+    done = pair.home.run('wgrs', 'bind', 'wg0', 'none')
+    report(done.returncode == 0 and 'bound to' not in pair.home.run('wgrs', 'show').stdout, 'none', done)
     done = pair.home.run('wgrs', 'mtu', 'wg0', 'peer', pair.peer_key, 'auto')
     said = monitor.wait('peer-changed')
     report(done.returncode == 0 and said and said['public-key'] == pair.peer_key and 'mtu auto' in line(), 'one of a peer', (done, line()))
@@ -155,6 +160,7 @@ def refused(lab):
             (6, 'no interface wg7', (), ('show', 'wg7')), (6, 'lo is no WireGuard', (), ('show', 'lo')), (6, 'no interface wg7', (), ('set', 'wg7', 'local-gso', 'on')),
             (5, 'CAP_NET_ADMIN', NOBODY, ('show',)), (5, 'CAP_NET_ADMIN', NOBODY, ('monitor',)), (5, 'CAP_NET_ADMIN', NOBODY, ('metrics',)),
             (5, 'CAP_NET_ADMIN', NOBODY, ('set', 'wg0', 'local-gso', 'on')), (2, "not 'maybe'", (), ('set', 'wg0', 'local-gso', 'maybe')),
+            (1, 'no such device where the sockets are', (), ('bind', 'wg0', 'dev', 'none')), (2, 'is no address', (), ('bind', 'wg0', 'addr', 'outer')),
             (2, 'is no key', (), ('mtu', 'wg0', 'peer', 'AAAA', 'auto')), (1, 'no such peer', (), ('mtu', 'wg0', 'peer', 'A' * 43 + '=', 'auto')),
             (5, 'CAP_NET_ADMIN', NOBODY, ('mtu', 'wg0', 'peer', 'A' * 43 + '=', 'auto'))):
         done = pair.home.run(*before, 'wgrs', *args)

@@ -61,6 +61,13 @@ fn kind(attribute: &Yaml) -> String {
         ),
         "binary" if name == "public-key" => "Kind::Key".into(),
         "binary" if name == "endpoint" => "Kind::Address".into(),
+        "binary"
+            if attribute["display-hint"]
+                .as_str()
+                .is_some_and(|h| h.starts_with("ipv")) =>
+        {
+            "Kind::Host".into()
+        }
         // What this does not know is shown as it is.
         _ => "Kind::Bytes".into(),
     }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Arguments.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 use clap::{Parser, Subcommand, ValueEnum};
 
 use crate::failure::Failure;
@@ -54,6 +56,14 @@ pub enum Command {
         /// Names and values: local-gso on|off, copy-dscp on|off
         #[arg(required = true, num_args = 2.., value_names = ["SETTING", "VALUE"])]
         settings: Vec<String>,
+    },
+    /// Bind the sockets of an interface to a network device, to addresses, or to nothing
+    Bind {
+        /// Which one
+        interface: String,
+        /// What to: dev DEVICE, addr ADDRESS (one of IPv4, one of IPv6), or none
+        #[arg(required = true, num_args = 1.., value_names = ["WHAT"])]
+        to: Vec<String>,
     },
     /// Whether packets too long for the path to a peer are refused
     Mtu {
@@ -135,6 +145,43 @@ pub fn settings(words: &[String]) -> Result<Vec<(u16, Vec<u8>)>, Failure> {
     Ok(found)
 }
 
+/// Attributes of `device-set` that bind the sockets so, and to nothing else.
+pub fn binding(words: &[String]) -> Result<Vec<(u16, Vec<u8>)>, Failure> {
+    let wrong = |what: String| Err(Failure::Usage(format!("{what}; see 'wgrs bind --help'")));
+    let (mut device, mut v4, mut v6) = (None, None, None);
+    let pairs = if words == ["none"] { &[] } else { words };
+    for pair in pairs.chunks(2) {
+        let twice = match pair {
+            [word, name] if word == "dev" => device.replace(name).is_some(),
+            [word, address] if word == "addr" => match address.parse() {
+                Ok(IpAddr::V4(address)) => v4.replace(address).is_some(),
+                Ok(IpAddr::V6(address)) => v6.replace(address).is_some(),
+                Err(_) => return wrong(format!("'{address}' is no address")),
+            },
+            [word, _] => return wrong(format!("'{word}' is neither dev nor addr")),
+            _ => return wrong(format!("'{}' has nothing behind it", pair[0])),
+        };
+        if twice {
+            return wrong(format!("'{}' is one too many", pair[1]));
+        }
+    }
+    let attribute = |name| attribute(&SET_DEVICE, name);
+    Ok(vec![
+        match device {
+            Some(name) => (attribute("bind-ifname"), [name.as_bytes(), b"\0"].concat()),
+            None => (attribute("bind-ifindex"), vec![0; 4]),
+        },
+        (
+            attribute("bind-ipv4"),
+            v4.unwrap_or(Ipv4Addr::UNSPECIFIED).octets().to_vec(),
+        ),
+        (
+            attribute("bind-ipv6"),
+            v6.unwrap_or(Ipv6Addr::UNSPECIFIED).octets().to_vec(),
+        ),
+    ])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -149,6 +196,7 @@ mod tests {
                 && ok("wgrs show wg0 --json")
                 && ok("wgrs monitor --json --initial")
                 && ok("wgrs set wg0 local-gso on")
+                && ok("wgrs bind wg0 dev eth1 addr 10.0.0.1")
                 && ok("wgrs mtu wg0 peer KEY auto")
                 && ok("wgrs mtu wg0 peer KEY off")
         );
@@ -156,6 +204,7 @@ mod tests {
             !ok("wgrs")
                 && !ok("wgrs show wg0 wg1")
                 && !ok("wgrs set wg0 local-gso")
+                && !ok("wgrs bind wg0")
                 && !ok("wgrs mtu wg0 KEY auto")
                 && !ok("wgrs mtu wg0 peer KEY 1280")
                 && !ok("wgrs completion sh")
@@ -177,6 +226,40 @@ mod tests {
             "mtu 7",
             "local-gso on local-gso off",
             "local-gso on local-gso",
+        ] {
+            assert_eq!(of(wrong).unwrap_err().status(), 2, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_is_bound_to() {
+        let of = |words: &str| binding(&words.split(' ').map(String::from).collect::<Vec<_>>());
+        let any4 = (17, vec![0; 4]);
+        let any6 = (18, vec![0; 16]);
+        assert_eq!(
+            of("none").unwrap(),
+            [(15, vec![0; 4]), any4.clone(), any6.clone()]
+        );
+        assert_eq!(
+            of("dev eth1").unwrap(),
+            [(16, b"eth1\0".to_vec()), any4, any6.clone()]
+        );
+        assert_eq!(
+            of("addr 10.0.0.1 dev none").unwrap(),
+            [(16, b"none\0".to_vec()), (17, vec![10, 0, 0, 1]), any6]
+        );
+        let both = of("addr fd00::1 addr 10.0.0.1").unwrap();
+        assert_eq!((both[0].0, both[1].1[0], both[2].1[0]), (15, 10, 0xfd));
+        for wrong in [
+            "dev",
+            "eth1",
+            "none none",
+            "dev eth1 none",
+            "dev eth1 dev eth2",
+            "addr eth1",
+            "addr 10.0.0.1 addr 10.0.0.2",
+            "addr 10.0.0.1/24",
+            "via 10.0.0.1",
         ] {
             assert_eq!(of(wrong).unwrap_err().status(), 2, "{wrong}");
         }

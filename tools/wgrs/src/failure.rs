@@ -88,7 +88,7 @@ impl fmt::Display for Failure {
                 "the module wireguard_rs that is loaded has not got what this command asks: load the one of the same version, and see 'modinfo wireguard_rs'",
             ),
             Self::Permission => {
-                f.write_str("this takes CAP_NET_ADMIN in the network namespace (and for 'set' also where the interface was created): run it as root")
+                f.write_str("this takes CAP_NET_ADMIN in the network namespace (and for 'set' and 'bind' also where the interface was created): run it as root")
             }
             Self::NoInterface(name) => {
                 write!(f, "there is no interface {name} in this network namespace: 'wgrs show' lists those of WireGuard")

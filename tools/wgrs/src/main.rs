@@ -47,6 +47,29 @@ fn print(text: &str) -> Result<(), Failure> {
         .map_err(|e| Failure::System("printing", e))
 }
 
+/// Changes an interface.
+fn set(interface: &str, settings: &[(u16, Vec<u8>)]) -> Result<(), Failure> {
+    let name = [interface.as_bytes(), b"\0"].concat();
+    let mut attributes = vec![(
+        netlink::attribute(&schema::SET_DEVICE, "ifname"),
+        name.as_slice(),
+    )];
+    attributes.extend(
+        settings
+            .iter()
+            .map(|(kind, value)| (*kind, value.as_slice())),
+    );
+    Family::open()?
+        .ask(
+            SETTING,
+            "device-set",
+            wire::ACK,
+            Some(interface),
+            &attributes,
+        )
+        .map(drop)
+}
+
 fn run(command: Command) -> Result<(), Failure> {
     match command {
         Command::Show { interface, json } => {
@@ -77,28 +100,8 @@ fn run(command: Command) -> Result<(), Failure> {
         Command::Set {
             interface,
             settings,
-        } => {
-            let settings = cli::settings(&settings)?;
-            let name = [interface.as_bytes(), b"\0"].concat();
-            let mut attributes = vec![(
-                netlink::attribute(&schema::SET_DEVICE, "ifname"),
-                name.as_slice(),
-            )];
-            attributes.extend(
-                settings
-                    .iter()
-                    .map(|(kind, value)| (*kind, value.as_slice())),
-            );
-            Family::open()?
-                .ask(
-                    SETTING,
-                    "device-set",
-                    wire::ACK,
-                    Some(&interface),
-                    &attributes,
-                )
-                .map(drop)
-        }
+        } => set(&interface, &cli::settings(&settings)?),
+        Command::Bind { interface, to } => set(&interface, &cli::binding(&to)?),
         Command::Mtu {
             interface,
             word: Word::Peer,

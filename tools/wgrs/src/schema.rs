@@ -23,6 +23,8 @@ pub enum Kind {
     Key,
     /// `struct sockaddr_in` or `sockaddr_in6`.
     Address,
+    /// An IPv4 or IPv6 address by itself.
+    Host,
     /// Anything else; the specification has nothing of that kind so far.
     #[allow(dead_code)]
     Bytes,

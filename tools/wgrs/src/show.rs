@@ -71,7 +71,7 @@ pub fn advice(reason: &str, interface: &str, endpoint: Option<&str>) -> Option<S
             let address = endpoint.and_then(|e| e.parse::<std::net::SocketAddr>().ok()).map_or("ENDPOINT".into(), |e| e.ip().to_string());
             format!("see 'ip route get {address}' where {interface} was created")
         }
-        "no-socket" => format!("{interface} is going down, or the namespace that it was created in is gone: then create it anew"),
+        "no-socket" => format!("{interface} is going down, or bound to a device that is gone ('wgrs bind'), or the namespace that it was created in is gone: then create it anew"),
         "no-memory" | "no-entropy" => "passes by itself".into(),
         "no-key" => format!("'wg set {interface} private-key FILE'"),
         "bad-key" => "nobody can have this public key: ask the peer for the right one".into(),
@@ -101,6 +101,20 @@ fn tries(n: u64) -> String {
         1 => "1 initiation sent, no answer so far".into(),
         n => format!("{n} initiations sent, no answer so far"),
     }
+}
+
+/// What the sockets of an interface are bound to, if they are.
+fn bound(device: &Contents) -> Option<String> {
+    let mut to = Vec::new();
+    match (device.word("bind-ifname"), device.number("bind-ifindex")) {
+        (Some(name), _) => to.push(format!("dev {name}")),
+        (None, Some(_)) => to.push("a device that is gone ('wgrs bind' to another)".into()),
+        _ => {}
+    }
+    for address in ["bind-ipv4", "bind-ipv6"] {
+        to.extend(device.word(address).map(|a| format!("addr {a}")));
+    }
+    (!to.is_empty()).then(|| format!("bound to {}", to.join(" ")))
 }
 
 /// What a person is told about a peer, without its key.
@@ -230,6 +244,7 @@ pub fn text(devices: &[Device], clock: &Clock) -> String {
                 head.push(format!("{switch} on"));
             }
         }
+        head.extend(bound(device));
         if *torn {
             head.push("changed while it was read: some peers may be missing".into());
         }
@@ -372,7 +387,8 @@ mod tests {
     fn devices() {
         let device = |drops: Value| Device {
             device: json!({
-                "ifname": "wg0", "ifindex": 3, "local-gso": 1, "copy-dscp": 1, "drops": drops
+                "ifname": "wg0", "ifindex": 3, "local-gso": 1, "copy-dscp": 1, "drops": drops,
+                "bind-ifindex": 7, "bind-ipv4": "10.0.0.1"
             })
             .as_object()
             .unwrap()
@@ -392,7 +408,7 @@ mod tests {
         );
         assert_eq!(
             said,
-            "wg0: 1 peer, 0 up, local-gso on, copy-dscp on\n  AAAA= calling: 2 initiations sent, no answer so far; no handshake yet\n  dropped ff attribute-99\n  \
+            "wg0: 1 peer, 0 up, local-gso on, copy-dscp on, bound to a device that is gone ('wgrs bind' to another) addr 10.0.0.1\n  AAAA= calling: 2 initiations sent, no answer so far; no handshake yet\n  dropped ff attribute-99\n  \
              dropped 3 rx-auth: The tag is wrong.\n"
         );
         let said = json(vec![device(json!({}))], &clock);

@@ -3,7 +3,7 @@
 //! are, nothing panics, and what is not understood is passed on as it is.
 
 use std::fmt::Write;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use base64::prelude::{Engine, BASE64_STANDARD};
 use netlink_packet_core::{DefaultNla, Emitable, NetlinkBuffer, NetlinkHeader, NlasIterator};
@@ -160,6 +160,7 @@ fn value(attribute: &Attribute, bytes: &[u8]) -> Value {
         Kind::Flag => true.into(),
         Kind::Key if bytes.len() == 32 => BASE64_STANDARD.encode(bytes).into(),
         Kind::Address => address(bytes).map_or_else(|| hex(bytes), |a| a.to_string().into()),
+        Kind::Host => host(bytes).map_or_else(|| hex(bytes), |a| a.to_string().into()),
         Kind::Nest(set) => contents(bytes, set).into(),
         Kind::Key | Kind::Bytes => hex(bytes),
     }
@@ -198,6 +199,14 @@ fn hex(bytes: &[u8]) -> Value {
             out
         })
         .into()
+}
+
+/// An address by itself.
+fn host(bytes: &[u8]) -> Option<IpAddr> {
+    match bytes.len() {
+        4 => <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from),
+        _ => <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from),
+    }
 }
 
 fn address(bytes: &[u8]) -> Option<SocketAddr> {
