@@ -287,8 +287,9 @@ impl<T: UdpReceiver> SocketPair<T> {
 pub enum Pieces {
     /// Any number: it is fragmented where it is too long, here or on the way.
     Any,
-    /// One: a router that would have to fragment it (IPv4; with IPv6, no router ever does) tells this
-    /// host so, whose route remembers. Only what is too long for the route by which it leaves is
+    /// One: a router that would have to fragment it (IPv4, if this host listens to such routers; with IPv6,
+    /// no router ever does) tells this host so, whose route remembers. The socket has the mark from then on, by
+    /// which that route is found. Only what is too long for the route by which it leaves is
     /// fragmented, here.
     One,
 }
@@ -341,9 +342,12 @@ pub fn xmit_list<T: UdpReceiver>(
     let mut clear_src = false;
     let mut lost = 0;
     let mut longest = None;
-    let mut learn = |route: &Route, l3| {
+    // `sk` must be open.
+    let mut learn = |sk: *mut bindings::sock, route: &Route, l3| {
         if pieces == Pieces::One {
             longest = Some(route.longest(l3));
+            // SAFETY: Open, as said.
+            unsafe { bindings::sk_follow_mark(sk, mark) };
         }
     };
     let _section = Section::new();
@@ -366,7 +370,7 @@ pub fn xmit_list<T: UdpReceiver>(
                 check_net(sk)
                     .and_then(|()| flow.route(sk, net, cache, &mut clear_src))
                     .map(|route| {
-                        learn(&route, L3::V4);
+                        learn(sk, &route, L3::V4);
                         each(list, L3::V4, route, &mut lost, |dst, hold, chain| {
                             let (others, ds) = (chain.messages() as u32 - 1, chain.ds());
                             bindings::udp4_xmit(
@@ -400,7 +404,7 @@ pub fn xmit_list<T: UdpReceiver>(
                 check_net(sk)
                     .and_then(|()| flow.route(sk, net, cache, &mut clear_src))
                     .map(|route| {
-                        learn(&route, L3::V6);
+                        learn(sk, &route, L3::V6);
                         each(list, L3::V6, route, &mut lost, |dst, hold, chain| {
                             let (others, ds) = (chain.messages() as u32 - 1, chain.ds());
                             bindings::udp6_xmit(

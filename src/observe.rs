@@ -32,7 +32,10 @@ use wgk::{
     },
     netdevice::for_each_device,
     netfilter::LocalIn,
-    netns::Net,
+    netns::{
+        Net,
+        NetRef, //
+    },
     rcu::{
         read_lock,
         RcuArc, //
@@ -96,8 +99,9 @@ const A_DEVICE_LOCAL_GSO: u32 = 6;
 const A_DEVICE_COPY_DSCP: u32 = 14;
 
 /// What is about the sockets.
-const ABOUT_SOCKETS: [u32; 5] = [
+const ABOUT_SOCKETS: [u32; 6] = [
     A_DEVICE_LOCAL_GSO,
+    A_DEVICE_COPY_DSCP,
     A_DEVICE_BIND_IFINDEX,
     A_DEVICE_BIND_IFNAME,
     A_DEVICE_BIND_IPV4,
@@ -218,11 +222,7 @@ impl DoOp for SetDevice {
         // First what may be refused: then nothing of the request is done.
         let mut local_gso = None;
         if ABOUT_SOCKETS.iter().any(|&attr| attrs.get(attr).is_some()) {
-            // It acts where the sockets are, which need not be the caller's namespace.
-            let net = device.creating_net.get().ok_or(EPERM)?;
-            if !net.ns_capable_admin() {
-                return Err(EPERM);
-            }
+            let net = sockets_net(&device)?;
             if let Some(on) =
                 switch(A_DEVICE_LOCAL_GSO).filter(|on| *on != config.local_gso.is_some())
             {
@@ -245,6 +245,16 @@ impl DoOp for SetDevice {
         }
         Ok(())
     }
+}
+
+/// The namespace of the sockets, for what acts there: it need not be the caller's. `EPERM` without the right to it, or
+/// if it is gone.
+fn sockets_net(device: &Device) -> Result<NetRef> {
+    let net = device.creating_net.get().ok_or(EPERM)?;
+    if !net.ns_capable_admin() {
+        return Err(EPERM);
+    }
+    Ok(net)
 }
 
 /// Dumps the devices of a namespace, a message for each.

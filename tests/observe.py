@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """A client of the generic netlink family `wireguard_rs`, which knows it from its specification.
 
-usage (in the guest): tests/observe.py [INTERFACE [local-gso=0|1] | --peers INTERFACE | --auto-mtu INTERFACE 0|1
+usage (in the guest): tests/observe.py [INTERFACE [SWITCH=0|1] | --peers INTERFACE | --auto-mtu INTERFACE 0|1
     | --bind INTERFACE [dev=NAME | index=N] [v4=ADDRESS] [v6=ADDRESS] | --join]
 
 Prints a line of JSON for the interface, or for each of the namespace, or for each of an interface's peers;
@@ -155,9 +155,14 @@ class Family:
         asked = (word.split('=') for word in to)
         return self.call('device-set', nl.name(2, name) + b''.join(attributes[field](value) for field, value in asked))[0]
 
+    def switch(self, name, attribute, on):
+        """Has a switch there set, or not; errno."""
+        number = next(n for n, a in self.sets['device'].items() if a['name'] == attribute)
+        return self.call('device-set', nl.name(2, name) + nl.attr(number, bytes([on])))[0]
+
     def local_gso(self, name, on):
         """Has packets of UDP's GSO kind taken whole there, or not; errno."""
-        return self.call('device-set', nl.name(2, name) + nl.attr(6, bytes([on])))[0]
+        return self.switch(name, 'local-gso', on)
 
     def auto_mtu(self, name, key, on):
         """Has what is too long for the path to a peer refused there, or not; errno."""
@@ -222,7 +227,8 @@ def main():
             case ['--bind', name, *to]:
                 error, found = family.bind(name, *to), []
             case [name, change]:
-                error, found = family.local_gso(name, int(change.removeprefix('local-gso='))), []
+                attribute, on = change.split('=')
+                error, found = family.switch(name, attribute, int(on)), []
             case [name]:
                 error, found = family.call('device-get', nl.name(2, name))
             case _:

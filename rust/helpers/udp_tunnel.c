@@ -314,14 +314,27 @@ static void wg_count_others(struct net_device *dev, u64 sent, u32 others, bool v
 
 /*
  * Whether routers are told not to fragment @skb. Not if it is too long for @dst:
- * then it leaves in fragments, as this host would drop it otherwise.
+ * then it leaves in fragments, as this host would drop it otherwise; nor if this
+ * host was told not to believe what they say then (ip_no_pmtu_disc), when @sk was
+ * made, or what they say is below what it takes (min_pmtu).
  */
-static __be16 wg_df(const struct sk_buff *skb, const struct dst_entry *dst)
+static __be16 wg_df(const struct sock *sk, const struct sk_buff *skb,
+		    const struct dst_entry *dst)
 {
 	unsigned int len = skb_is_gso(skb) ? skb_shinfo(skb)->gso_size : skb->len;
 
 	len += sizeof(struct udphdr) + sizeof(struct iphdr);
-	return len <= dst_mtu(dst) ? htons(IP_DF) : 0;
+	return len <= dst_mtu(dst) && ip_dont_fragment(sk, dst) ? htons(IP_DF) : 0;
+}
+
+/*
+ * Errors of routers are for the route that @sk has by itself. That is the one its
+ * packets leave by only if it has their mark.
+ */
+void wg_helper_sk_follow_mark(struct sock *sk, u32 mark)
+{
+	if (READ_ONCE(sk->sk_mark) != mark)
+		WRITE_ONCE(sk->sk_mark, mark);
 }
 
 /*
@@ -349,7 +362,7 @@ bool wg_helper_udp4_xmit(struct sock *sk, struct dst_entry *dst, bool hold,
 	skb->mark = mark;
 	skb->ignore_df = 1;
 	udp_tunnel_xmit_skb(dst_rtable(dst), sk, skb, fl->saddr, fl->daddr, ds,
-			    ip4_dst_hoplimit(dst), whole ? wg_df(skb, dst) : 0,
+			    ip4_dst_hoplimit(dst), whole ? wg_df(sk, skb, dst) : 0,
 			    fl->fl4_sport, fl->fl4_dport, false, false, 0);
 	wg_count_others(dev, sent, others, false);
 	return true;

@@ -151,7 +151,7 @@ impl Segment<'_> {
 
     /// Seals a packet in place: `header`, then ciphertext of the data and `padding` zeros, then
     /// the tag. The DS field that is stored with it ([`SkBuff::ds`](crate::skbuff::SkBuff::ds)) keeps its
-    /// code point, and gets the congestion bits of the inner header (RFC 6040).
+    /// code point, and gets the congestion bits of the inner header, as C's tunnels do it.
     ///
     /// One can be sealed several times over; not for ever, as each header moves those of the packet
     /// further away from the start of the buffer. One in very many pieces is copied into one.

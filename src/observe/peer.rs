@@ -40,7 +40,8 @@ use wgk::{
 
 use super::{
     named,
-    put_len, //
+    put_len,
+    sockets_net, //
 };
 use crate::{
     conduct::Side,
@@ -218,6 +219,7 @@ impl DoOp for SetPeer {
         let _config = device.config.lock();
         let peer = named_peer(&device, info)?;
         if let Some(on) = info.attrs().get(A_PEER_AUTO_MTU).map(|a| a.u8() != 0) {
+            sockets_net(&device)?;
             if on != peer.fit.is_on() {
                 device.grow_generation();
                 peer.fit.switch(on);

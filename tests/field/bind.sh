@@ -130,6 +130,7 @@ outside="[fd09::1]"
 check "IPv6: the same" comes_from "[fd02::1]"
 check "both are shown" equal "$(shows bind-ipv4) $(shows bind-ipv6)" "0a020001 fd020000000000000000000000000001"
 outside=10.9.0.1
+check "IPv4 again" comes_from 10.2.0.1
 ip -n home addr del 10.2.0.1/24 dev up2
 check "the address goes: nothing leaves, and that is counted" counts tx-no-route unanswered
 ip -n home addr add 10.2.0.1/24 dev up2
@@ -195,6 +196,22 @@ ip -n home addr add 192.168.9.1/24 dev wg0
 ip -n home link set wg0 up
 check "back home, that is shown" equal "$(shows bind-ifname)" up1
 check "and so it is" comes_from 10.1.0.1
+
+# Root of a user namespace may configure an interface that he was given, and nothing of where its sockets are.
+unshare --user --map-root-user --net sleep 1000 >/dev/null 2>&1 &
+stranger=$!
+his_own() { [[ $(readlink "/proc/$stranger/ns/net") != "$(readlink /proc/self/ns/net)" && -s /proc/$stranger/uid_map ]]; }
+wait_for 20 his_own
+ip -n home link add wg1 type wireguard
+ip -n home link set wg1 netns $stranger
+as_stranger() { nsenter -t "$stranger" -U -n "$@"; }
+check "he may configure peers" as_stranger wg set wg1 private-key <(wg genkey) peer "${public[world]}" allowed-ips 10.0.0.0/8
+check "and look" as_stranger python3 "$FIELD/../observe.py" wg1
+for change in "--bind wg1 v4=10.1.0.1" "--bind wg1 index=0" "wg1 local-gso=1" "wg1 copy-dscp=1" "--auto-mtu wg1 1"; do
+	# shellcheck disable=SC2086
+	check "not permitted: $change" grep -q "not permitted" <<<"$(as_stranger python3 "$FIELD/../observe.py" $change 2>&1)"
+done
+kill "$stranger"
 
 # ------------------------------------------------------------------------ VRF
 if modprobe vrf 2>/dev/null && ip -n home link add red type vrf table 10; then

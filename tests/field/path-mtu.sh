@@ -139,8 +139,48 @@ path() {
 	narrow "$2"
 	check "a long packet arrives, in fragments" wait_for 20 one left "$inside4.2" 1400 -M "do"
 }
+
+# learns LONGEST: left does, by a long packet that makes the router speak.
+learns() {
+	one left "$inside4.2" 1400 -M "do"
+	knows left "$1"
+}
+# marked: only what has the tunnel's mark goes around the tunnel, as wg-quick has it.
+marked() {
+	note "IPv4 outside, a way by the tunnel's mark"
+	narrow 1500
+	tunnel left right 1 4
+	tunnel right left 2 4
+	in_ns left wg set wg0 fwmark 51820 peer "${public[right]}" allowed-ips 0.0.0.0/0
+	in_ns left ip route add default dev wg0 table 51820
+	in_ns left ip rule add not fwmark 51820 table 51820
+	in_ns left ip rule add table main suppress_prefixlength 0
+	in_ns left sysctl -qw net.ipv4.conf.all.src_valid_mark=1
+	check "the tunnel works" pings left "$inside4.2"
+	narrow 1280
+	check "switched on" auto left 1
+	check "what the router says is for that way" wait_for 20 learns 1220
+	check "TCP" transfer left right "$inside4.2"
+	in_ns left ip rule del not fwmark 51820 table 51820
+	in_ns left ip rule del table main suppress_prefixlength 0
+}
+# deaf MODE: routers are not believed.
+deaf() {
+	note "IPv4 outside, ip_no_pmtu_disc=$1"
+	narrow 1500
+	in_ns left sysctl -qw "net.ipv4.ip_no_pmtu_disc=$1"
+	tunnel left right 1 4
+	tunnel right left 2 4
+	check "the tunnel works" pings left "$inside4.2"
+	narrow 1280
+	check "switched on" auto left 1
+	check "a long packet arrives, in fragments" wait_for 20 one left "$inside4.2" 1400 -M "do"
+	in_ns left sysctl -qw net.ipv4.ip_no_pmtu_disc=0
+}
 path 4 1280 1220
 path 6 1400 1320
+marked
+deaf 2
 if [[ ${FULL:-} ]]; then
 	path 4 1400 1340
 	path 6 1280 1200
