@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Being told that the machine is about to sleep, or that it is a clone of another.
+//! Being told that the machine is about to sleep, or has slept, or that it is a clone of another.
 //!
-//! Both kinds of call come in process context and may sleep.
+//! All these calls come in process context and may sleep.
 //!
 //! C headers: [`include/linux/suspend.h`](srctree/include/linux/suspend.h),
 //! [`include/linux/random.h`](srctree/include/linux/random.h)
@@ -67,6 +67,31 @@ unsafe impl sealed::Chain for Sleep {
     fn matters(action: c_ulong) -> bool {
         action == bindings::PM_HIBERNATION_PREPARE as c_ulong
             || action == bindings::PM_SUSPEND_PREPARE as c_ulong
+    }
+}
+
+/// The machine has slept, or was about to and did not: what follows each [`Sleep`]. Userspace runs again.
+/// Also the end of an attempt to resume from hibernation, in the kernel that was to be replaced.
+pub struct Wake(());
+
+impl Event for Wake {}
+
+// SAFETY: As for `Sleep`, whose chain it is.
+unsafe impl sealed::Chain for Wake {
+    unsafe fn register(nb: *mut kernel::bindings::notifier_block) -> c_int {
+        // SAFETY: By the safety requirements of this function.
+        unsafe { bindings::register_pm_notifier(nb.cast()) }
+    }
+
+    unsafe fn unregister(nb: *mut kernel::bindings::notifier_block) {
+        // SAFETY: By the safety requirements of this function.
+        unsafe { bindings::unregister_pm_notifier(nb.cast()) }
+    }
+
+    fn matters(action: c_ulong) -> bool {
+        action == bindings::PM_POST_HIBERNATION as c_ulong
+            || action == bindings::PM_POST_SUSPEND as c_ulong
+            || action == bindings::PM_POST_RESTORE as c_ulong
     }
 }
 

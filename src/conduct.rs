@@ -269,8 +269,14 @@ pub trait Party {
     fn add_macs(&self, message: &mut [u8]);
     /// Turns the finished handshake into a session; `false` if there is none.
     fn begin_session(&self) -> bool;
-    /// Notes that a handshake is complete: both sides have the keys.
+    /// Notes, and tells, that a handshake is complete: both sides have the keys.
     fn note_completed(&self, side: Side);
+    /// How long the current session may still be used, in nanoseconds; 0 if not any more, or if there is
+    /// none.
+    fn session_left(&self) -> u64;
+    /// Tells that the peer has no session any more, unless the current one may be used: for how long
+    /// ([`Party::session_left`]). Of one that begins meanwhile it is told later.
+    fn tell_unless_session(&self) -> u64;
     /// Sends a handshake message. What gets lost is repeated by a timer.
     fn send(&self, message: &[u8]);
     /// The same, but sends nothing if the place that is sent to is another; `false` then.
@@ -433,7 +439,7 @@ pub fn response_accepted<P: Party>(peer: &P) {
             t.session_derived(now);
             t.handshake_complete();
         });
-        peer.note_completed(Side::Initiator);
+        completed(peer, Side::Initiator);
         // Sends what waits, or an empty message: either confirms the session to the responder at
         // once.
         send_keepalive(peer);
@@ -452,8 +458,24 @@ fn handshake_message_received<P: Party>(peer: &P) {
 /// has the keys, too.
 pub fn session_confirmed<P: Party>(peer: &P) {
     peer.timers(|t, _| t.handshake_complete());
-    peer.note_completed(Side::Responder);
+    completed(peer, Side::Responder);
     send_staged(peer);
+}
+
+/// Both sides have the keys of a session: tells of it, and sees to it that its end is told.
+fn completed<P: Party>(peer: &P, side: Side) {
+    peer.note_completed(side);
+    // After it was told, or the end could come first. If it has been forgotten meanwhile, that is it.
+    let left = peer.session_left();
+    peer.timers(|t, now| t.session_lasts(now, left));
+}
+
+/// A session may be over: tells it, or sees to it that this is done in time.
+fn check_session<P: Party>(peer: &P) {
+    let left = peer.tell_unless_session();
+    if left != 0 {
+        peer.timers(|t, now| t.session_lasts(now, left));
+    }
 }
 
 /// Authentic transport messages arrived, one or more at once, `data` of them with data.
@@ -527,6 +549,7 @@ pub fn act<P: Party>(peer: &P, action: Action) {
         Action::ZeroKeyMaterial => peer.call_clearer(),
         // Nothing that the protocol knows of.
         Action::TellEndpoint => {}
+        Action::CheckSession => check_session(peer),
     }
 }
 

@@ -16,6 +16,7 @@ use wgk::{
         Message,
         NoSpace, //
     },
+    lock::SpinLockBhGuard,
     netdevice::RegisteredDevice,
     netns::Net,
     rcu::read_lock,
@@ -59,6 +60,9 @@ const CMD_LOAD_ENDS: u8 = 14;
 
 /// A peer was heard from another place than before.
 const CMD_ENDPOINT_CHANGED: u8 = 15;
+
+/// A peer has no session any more.
+const CMD_SESSION_EXPIRED: u8 = 17;
 
 // ---- attributes that dumps have as well
 
@@ -173,14 +177,23 @@ fn tell_load(device: &Device, cmd: u8) {
     });
 }
 
-/// Tells of a peer, with what `put` appends. No lock of the peer may be held.
+/// The turn to tell of a peer, if anybody listens: else no lock is taken. No lock of the peer may be
+/// held.
+#[inline]
+fn turn(peer: &Peer) -> Option<SpinLockBhGuard<'_, ()>> {
+    heard(&peer.device).then(|| peer.device.telling.lock())
+}
+
+/// Tells of a peer, with what `put` appends.
 #[inline]
 fn tell(peer: &Peer, cmd: u8, put: impl FnOnce(&mut Message<'_>) -> Result<(), NoSpace>) {
-    // First: if nobody listens, no lock is taken.
-    if !heard(&peer.device) {
-        return;
+    if let Some(_turn) = turn(peer) {
+        send(peer, cmd, put);
     }
-    let _turn = peer.device.telling.lock();
+}
+
+/// The same, for whose turn it is.
+fn send(peer: &Peer, cmd: u8, put: impl FnOnce(&mut Message<'_>) -> Result<(), NoSpace>) {
     at(&peer.device, |dev, net| {
         GROUP.send(net, cmd, |msg| {
             put_peer(peer, dev, msg)?;
@@ -265,6 +278,18 @@ pub(crate) fn endpoint_changed(peer: &Peer) {
 /// A handshake is complete: both sides have the keys.
 pub(crate) fn session_established(peer: &Peer, side: Side) {
     tell_peer(peer, CMD_SESSION_ESTABLISHED, A_PEER_SIDE, side as u32);
+}
+
+/// A session may be over: tells that the peer has none any more, unless the one in use has time left,
+/// which is what `left` says, and this returns. Nothing is told of the peer in between; so a session that
+/// `left` doesn't see begins after this.
+pub(crate) fn session_expired(peer: &Peer, left: impl FnOnce() -> u64) -> u64 {
+    let turn = turn(peer);
+    let left = left();
+    if left == 0 && turn.is_some() && !peer.is_dead() {
+        send(peer, CMD_SESSION_EXPIRED, |_| Ok(()));
+    }
+    left
 }
 
 /// There will be no other attempt to get an answer, until somebody wants one again.

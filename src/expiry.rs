@@ -93,7 +93,8 @@ fn announce(peer: &Peer, action: Action) {
         Action::SendKeepalive
         | Action::PersistentKeepalive
         | Action::ZeroKeyMaterial
-        | Action::TellEndpoint => {}
+        | Action::TellEndpoint
+        | Action::CheckSession => {}
     }
 }
 
@@ -111,5 +112,7 @@ impl WorkItem<WORK_CLEAR> for Peer {
         );
         this.clear_handshake();
         this.clear_keypairs();
+        // One that came up after this was called went as well.
+        Peer::doubt_session(&this);
     }
 }

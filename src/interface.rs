@@ -26,6 +26,7 @@ use wgk::{
         Notify,
         Sleep,
         VmFork,
+        Wake,
         SLEEPS_ROUTINELY, //
     },
     rcu::{
@@ -259,10 +260,23 @@ impl Notify<Sleep> for WireGuard {
                 peer.cancel_zero_key_timer();
                 peer.clear_handshake();
                 peer.clear_keypairs();
+                // Nobody would hear of it, as the interface stays up.
+                Peer::doubt_session(peer);
             });
         });
         drop(rtnl);
         wgk::rcu::barrier();
+    }
+}
+
+/// After the machine has slept, sessions that it kept, or made at the last moment, may be too old, which
+/// timers don't notice.
+impl Notify<Wake> for WireGuard {
+    fn notify(&self) {
+        let rtnl = Rtnl::lock();
+        for_each_device::<WireGuard>(&rtnl, |device| {
+            device.config.lock().each_peer(Peer::doubt_session);
+        });
     }
 }
 

@@ -32,6 +32,17 @@ pub struct Origin {
     pub initiator: bool,
 }
 
+impl Origin {
+    /// How long the keys may still be used at `now_ns`, by their age, in nanoseconds.
+    pub fn left(self, now_ns: u64) -> u64 {
+        if expired(self.birthdate_ns, REJECT_AFTER_TIME_NS, now_ns) {
+            return 0;
+        }
+        let end = self.birthdate_ns.wrapping_add(REJECT_AFTER_TIME_NS);
+        end.wrapping_sub(now_ns)
+    }
+}
+
 /// What has become of a session's keys.
 pub struct KeyLife {
     sending_counter: HotAtomic<u64>,
@@ -153,6 +164,19 @@ mod tests {
         assert!(!life.may_receive(BORN, 8));
         assert!(!life.wants_rekey_on_send(BORN, REKEY));
         assert!(!life.initiator_older_than(BORN, 10, 17));
+    }
+
+    #[test]
+    fn time_that_is_left() {
+        assert_eq!(BORN.left(7), REJECT_AFTER_TIME_NS);
+        assert_eq!(BORN.left(REJECT - 1), 1);
+        assert_eq!(BORN.left(REJECT), 0);
+        assert_eq!(BORN.left(u64::MAX / 2), 0);
+        let before_boot = Origin {
+            birthdate_ns: 0_u64.wrapping_sub(3),
+            ..BORN
+        };
+        assert_eq!(before_boot.left(7), REJECT_AFTER_TIME_NS - 10);
     }
 
     #[test]

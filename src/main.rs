@@ -22,7 +22,8 @@ use wgk::{
     notifier::{
         Notifier,
         Sleep,
-        VmFork, //
+        VmFork,
+        Wake, //
     }, //
 };
 
@@ -103,6 +104,7 @@ struct Module {
     _watcher: Watcher<WireGuard>,
     _pernet: PernetOps<WireGuard>,
     _vm_fork: Notifier<VmFork, WireGuard>,
+    _wake: Notifier<Wake, WireGuard>,
     _pm: Notifier<Sleep, WireGuard>,
 }
 
@@ -110,6 +112,7 @@ impl kernel::Module for Module {
     fn init(module: &'static ThisModule) -> Result<Self> {
         peer::create_cache()?;
         let pm = Notifier::register(WireGuard)?;
+        let wake = Notifier::register(WireGuard)?;
         let vm_fork = Notifier::register(WireGuard)?;
         let pernet = PernetOps::register()?;
         let watcher = Watcher::register()?;
@@ -124,6 +127,7 @@ impl kernel::Module for Module {
             _watcher: watcher,
             _pernet: pernet,
             _vm_fork: vm_fork,
+            _wake: wake,
             _pm: pm,
         })
     }

@@ -551,6 +551,12 @@ impl Peer {
         }
     }
 
+    /// The session in use may be over before its time, which is to be told then: the machine slept, or
+    /// the caller has just forgotten it.
+    pub(crate) fn doubt_session(this: &RcuArc<Self>) {
+        Self::on_timers(this, |s, now| s.timers.session_in_doubt(now));
+    }
+
     /// Takes back the timer that would forget the keys: the caller does it now.
     pub(crate) fn cancel_zero_key_timer(&self) {
         self.timer_state.lock().timers.cancel_zero_key_material();

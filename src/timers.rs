@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! When a peer does something of its own accord (paper §6): the protocol's five timers, and one of ours.
+//! When a peer does something of its own accord (paper §6): the protocol's five timers, and two of ours.
 //!
 //! | timer | set when | what happens |
 //! |---|---|---|
@@ -11,6 +11,7 @@
 //! | zero key material | a session was derived | all keys are forgotten |
 //! | persistent keepalive | anything authenticated passed, if configured | an empty message |
 //! | tell endpoint | it was told where the peer is | it is told again, if the peer has moved since |
+//! | check session | a handshake is complete | its end is told, unless there is a younger session |
 //!
 //! One [`Timers`] holds all of them as deadlines, and there is one kernel timer per peer. That one is
 //! handled lazily: most events move a deadline further away or take it back, which costs a store
@@ -24,7 +25,8 @@
 //!
 //! Times are nanoseconds of the monotonic clock; intervals are nanoseconds. A clock that stands
 //! still during suspend is right, as for jiffies in the C driver: keys that got too old meanwhile
-//! are found by their birthdate.
+//! are found by their birthdate. Only for who is told of their end it must be looked for
+//! ([`Timers::session_in_doubt`]).
 
 #![allow(
     unreachable_pub,
@@ -48,6 +50,9 @@ pub const NEW_HANDSHAKE_AFTER_NS: u64 = KEEPALIVE_TIMEOUT_NS + REKEY_TIMEOUT_NS;
 pub const KEEPALIVE_RETRY_NS: u64 = NSEC_PER_SEC;
 /// So long after it was told where the peer is, this is not told again.
 pub const TELL_ENDPOINT_NS: u64 = NSEC_PER_SEC;
+/// A session that lasts for longer than this is checked earlier than at its end: the kernel's timers
+/// are late by up to an eighth of the time.
+pub const CHECK_EARLY_NS: u64 = 4 * NSEC_PER_SEC;
 
 /// What the driver has to do because a deadline has passed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,6 +80,9 @@ pub enum Action {
     PersistentKeepalive,
     /// Tell who listens where the peer is.
     TellEndpoint,
+    /// Tell who listens that the peer has no session any more; or, if it has one,
+    /// [`Timers::session_lasts`].
+    CheckSession,
 }
 
 /// Initiations in a row after which [`Action::GiveUpHandshake`] comes.
@@ -95,14 +103,16 @@ const COUNT: usize = 5;
 /// Indices into [`Timers::slow`], as above.
 const ZERO_KEY_MATERIAL: usize = 0;
 const TELL_ENDPOINT: usize = 1;
-const SLOW_COUNT: usize = 2;
+const CHECK_SESSION: usize = 2;
+const SLOW_COUNT: usize = 3;
 
 /// The timers of one peer.
 ///
 /// # Invariants
 ///
 /// - `deadlines[SLOW]` is the earliest of `slow`.
-/// - Unless `enabled`, all of both are [`NEVER`], but for `slow[TELL_ENDPOINT]`.
+/// - Unless `enabled`, all of both are [`NEVER`], but for `slow[TELL_ENDPOINT]` and, of a session that
+///   was begun all the same, `slow[CHECK_SESSION]`.
 /// - If the caller arms the kernel's timer whenever [`Timers::rearm`] says so, then that timer is
 ///   armed for `armed` ([`NEVER`]: perhaps not armed).
 pub struct Timers {
@@ -145,7 +155,8 @@ impl Timers {
     }
 
     /// Takes back all deadlines and ignores all that would set one: the device went down, or the
-    /// peer is being removed. What is still to be told will be.
+    /// peer is being removed. Where the peer is will be told all the same, if it is still to be; of the end
+    /// of its session, which goes with that, nothing is.
     ///
     /// The caller takes back the kernel's timer as well, after this, and then asks
     /// [`Timers::rearm`]. If it fires all the same it finds nothing due. The count of attempts stays,
@@ -316,6 +327,23 @@ impl Timers {
         true
     }
 
+    /// It was told that a session began. The one in use may be used for `left` more; 0: there is none any
+    /// more. [`Action::CheckSession`] will come by then, or earlier: a younger session does not put it off.
+    /// Also of a device that is down, as above.
+    pub fn session_lasts(&mut self, now: u64, left: u64) {
+        let early = if left > CHECK_EARLY_NS { left / 8 } else { 0 };
+        let at = now.saturating_add(left - early);
+        self.set_slow(CHECK_SESSION, at.min(self.slow[CHECK_SESSION]));
+    }
+
+    /// The session in use may be over before its time: the machine slept, or it was forgotten.
+    /// [`Action::CheckSession`] comes now, unless its end was told.
+    pub fn session_in_doubt(&mut self, now: u64) {
+        if self.slow[CHECK_SESSION] != NEVER {
+            self.session_lasts(now, 0);
+        }
+    }
+
     /// Whether the receiver has asked for a new handshake shortly before the key expires, and none
     /// was completed since.
     #[inline]
@@ -396,8 +424,10 @@ impl Timers {
         let earliest = self.slow.iter().fold(NEVER, |a, b| a.min(*b));
         let timer = self.slow.iter().position(|d| *d == earliest)?;
         self.set_slow(timer, NEVER);
-        if timer == ZERO_KEY_MATERIAL {
-            return Some(Action::ZeroKeyMaterial);
+        match timer {
+            ZERO_KEY_MATERIAL => return Some(Action::ZeroKeyMaterial),
+            CHECK_SESSION => return Some(Action::CheckSession),
+            _ => {}
         }
         if !core::mem::take(&mut self.endpoint_untold) {
             // Something else may be due: this one is not any more.
@@ -629,6 +659,59 @@ mod tests {
         assert!(t.expire(s(3)).is_none());
         assert!(t.rearm().is_none());
         assert!(t.endpoint_changed(s(4)));
+    }
+
+    #[test]
+    fn the_end_of_a_session_is_told_in_time() {
+        let mut t = Timers::new(true);
+        // The kernel's timer is as late as it may be.
+        let (mut now, mut checks) = (s(1), 0);
+        t.session_lasts(now, s(180));
+        while let Some(at) = t.rearm() {
+            now = at + (at - now) / 8;
+            assert!(t.expire(now) == Some(Action::CheckSession));
+            assert!(t.expire(now).is_none());
+            checks += 1;
+            if now < s(181) {
+                t.session_lasts(now, s(181) - now);
+            }
+        }
+        assert!(now <= s(181) + s(1) / 2 && checks <= 4);
+        // Nothing is due that was told, whatever the machine does.
+        t.session_in_doubt(now);
+        assert!(t.rearm().is_none());
+    }
+
+    #[test]
+    fn a_younger_session_is_found_when_the_older_one_ends() {
+        let mut t = Timers::new(true);
+        t.session_lasts(0, s(4));
+        assert!(t.rearm() == Some(s(4)));
+        t.session_lasts(s(1), s(180));
+        assert!(t.rearm().is_none());
+        assert!(t.expire(s(4)) == Some(Action::CheckSession));
+        t.session_lasts(s(4), s(177));
+        assert!(t.rearm() == Some(s(4) + s(177) - s(177) / 8));
+        // One that has been waiting for its first message is older than it was long in use.
+        t.session_lasts(s(5), s(1));
+        assert!(t.rearm() == Some(s(6)));
+        // It was asleep.
+        t.session_in_doubt(s(5));
+        assert!(t.rearm() == Some(s(5)));
+        assert!(t.expire(s(5)) == Some(Action::CheckSession));
+        assert!(t.expire(s(5)).is_none());
+        t.session_in_doubt(s(6));
+        assert!(t.rearm().is_none());
+        // What goes with the interface, or the peer, has its own events; but one that was begun
+        // meanwhile was told.
+        t.session_lasts(s(6), s(180));
+        t.stop();
+        t.session_in_doubt(s(7));
+        assert!(t.rearm().is_none());
+        t.session_lasts(s(7), 0);
+        assert!(t.rearm() == Some(s(7)));
+        assert!(t.expire(s(7)) == Some(Action::CheckSession));
+        assert!(t.rearm().is_none());
     }
 
     #[test]

@@ -322,6 +322,18 @@ impl<H: Hold> Party for H {
         events::session_established(self, side);
     }
 
+    fn session_left(&self) -> u64 {
+        let guard = read_lock();
+        let current = self.keypairs.current(&guard);
+        current
+            .and_then(|s| Some(s.keys()?.origin.left(boottime_coarse_ns())))
+            .unwrap_or(0)
+    }
+
+    fn tell_unless_session(&self) -> u64 {
+        events::session_expired(self, || self.session_left())
+    }
+
     fn send(&self, message: &[u8]) {
         socket::send_message(self, None, message, HANDSHAKE_DSCP);
     }

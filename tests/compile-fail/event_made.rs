@@ -4,18 +4,20 @@
 
 use wgk::notifier::{
     Sleep,
-    VmFork, //
+    VmFork,
+    Wake, //
 };
 
-/// Makes both up.
+/// Makes them up.
 #[cfg(misuse)]
 pub fn made() {
     let _ = VmFork(()); //^ E0423
     let _ = Sleep(()); //^ E0423
+    let _ = Wake(()); //^ E0423
 }
 
-/// Passes both on.
+/// Passes them on.
 #[cfg(not(misuse))]
-pub fn made(sleep: Sleep, fork: VmFork) -> (Sleep, VmFork) {
-    (sleep, fork)
+pub fn made(sleep: Sleep, wake: Wake, fork: VmFork) -> (Sleep, Wake, VmFork) {
+    (sleep, wake, fork)
 }

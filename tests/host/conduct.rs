@@ -48,6 +48,7 @@ enum Step {
     Announced { response: bool },
     Session,
     Completed(Side),
+    Ended,
     Sent(&'static str),
     SourceForgotten,
 }
@@ -71,6 +72,8 @@ struct Peer {
     session: Cell<bool>,
     /// The first submissions that find none all the same: a session comes up after them.
     too_early: Cell<u32>,
+    /// How long the current one lasts.
+    left: Cell<u64>,
     worn: Cell<bool>,
     ending: Cell<bool>,
     no_memory: Cell<bool>,
@@ -96,6 +99,7 @@ impl Peer {
             rival: Cell::new(false),
             session: Cell::new(false),
             too_early: Cell::new(0),
+            left: Cell::new(LIFE),
             worn: Cell::new(false),
             ending: Cell::new(false),
             no_memory: Cell::new(false),
@@ -290,6 +294,20 @@ impl Party for Peer {
 
     fn note_completed(&self, side: Side) {
         self.step(Completed(side));
+        // Another CPU may do what is due before this returns.
+        let mut timers = self.timers.borrow_mut();
+        assert_ne!(timers.expire(u64::MAX - 1), Some(Action::CheckSession));
+    }
+
+    fn session_left(&self) -> u64 {
+        self.left.get()
+    }
+
+    fn tell_unless_session(&self) -> u64 {
+        if self.left.get() == 0 {
+            self.step(Ended);
+        }
+        self.left.get()
     }
 
     fn send(&self, message: &[u8]) {
@@ -316,6 +334,10 @@ impl Party for Peer {
     }
 }
 
+/// Of a session.
+const LIFE: u64 = 160 * S;
+/// After seven eighths of that.
+const CHECK: (u64, Action) = (140 * S, Action::CheckSession);
 const DEFERRED: Action = Action::DeferredHandshake;
 /// Two places.
 const HERE: u64 = 7;
@@ -507,6 +529,7 @@ fn a_response_completes_the_handshake_and_is_confirmed_at_once() {
             peer.future(),
             [
                 (25 * S, Action::PersistentKeepalive),
+                CHECK,
                 (ZERO_KEYS_AFTER_NS, Action::ZeroKeyMaterial),
             ]
         );
@@ -531,13 +554,37 @@ fn the_first_message_confirms_the_session_of_a_responder() {
     conduct::session_confirmed(&peer);
     conduct::transport_received(&peer, 0);
     assert_eq!(peer.steps(), [Completed(Side::Responder), Submitted(3)]);
-    assert_eq!(peer.future(), [], "nothing to retransmit");
+    assert_eq!(peer.future(), [CHECK], "nothing to retransmit");
 
     let peer = Peer::with_packets(true);
     peer.timers.borrow_mut().handshake_initiated(NOW, || 0);
     conduct::transport_received(&peer, 0);
     assert_eq!(peer.steps(), []);
     assert_eq!(peer.future(), [(REKEY_TIMEOUT_NS, FIRST_RETRY)]);
+}
+
+#[test]
+fn the_end_of_a_session_is_told_once() {
+    let peer = Peer::new();
+    conduct::session_confirmed(&peer);
+    peer.steps();
+    assert_eq!(peer.future(), [CHECK]);
+    // There is time left; or a younger session.
+    conduct::act(&peer, Action::CheckSession);
+    assert_eq!(peer.steps(), []);
+    assert_eq!(peer.future(), [CHECK]);
+    peer.left.set(3);
+    conduct::act(&peer, Action::CheckSession);
+    assert_eq!(peer.steps(), []);
+    assert_eq!(peer.future(), [(3, Action::CheckSession)]);
+    peer.left.set(0);
+    conduct::act(&peer, Action::CheckSession);
+    assert_eq!(peer.steps(), [Ended]);
+    assert_eq!(peer.future(), []);
+    // One that was forgotten while it was told that it began.
+    conduct::session_confirmed(&peer);
+    assert_eq!(peer.steps(), [Completed(Side::Responder)]);
+    assert_eq!(peer.future(), [(0, Action::CheckSession)]);
 }
 
 #[test]

@@ -36,6 +36,8 @@ fn event() -> impl Strategy<Value = Event> {
         1 => Just(Event::Forgotten),
         1 => Just(Event::Lastminute),
         2 => Just(Event::Moved),
+        3 => prop_oneof![Just(0), 1..5 * S, 1..180 * S].prop_map(Event::Lasts),
+        1 => Just(Event::Slept),
         1 => Just(Event::Stop),
         3 => Just(Event::Start),
     ]

@@ -60,6 +60,10 @@ const FILES: &[(&str, &[&str], &[Change])] = &[
                 "(now, || peer.jitter());\n    });\n    if !peer.send_to",
                 "(now, || peer.jitter()); }\n    });\n    if !peer.send_to",
             ),
+            (
+                "    if left != 0 {\n",
+                "    if left != 0 && !seeded(Seed::SuccessorUnwatched) {\n",
+            ),
         ],
     ),
     (
@@ -114,10 +118,16 @@ const FILES: &[(&str, &[&str], &[Change])] = &[
     (
         "timers",
         &["pub struct Timers {"],
-        &[(
-            "        self.armed = NEVER;\n\n        let earliest",
-            "        if !seeded(Seed::StaleArming) { self.armed = NEVER; }\n\n        let earliest",
-        )],
+        &[
+            (
+                "        self.armed = NEVER;\n\n        let earliest",
+                "        if !seeded(Seed::StaleArming) { self.armed = NEVER; }\n\n        let earliest",
+            ),
+            (
+                "        if self.slow[CHECK_SESSION] != NEVER {\n",
+                "        if self.slow[CHECK_SESSION] != NEVER && !seeded(Seed::SleepUnnoticed) {\n",
+            ),
+        ],
     ),
 ];
 
@@ -130,7 +140,10 @@ const TAILS: &[(&str, &str)] = &[(
      /// Whether an initiation will be sent in time.\n    \
      pub fn will_initiate(&self) -> bool { self.pending(RETRANSMIT_HANDSHAKE) }\n    \
      /// Whether a persistent keepalive will be sent in time.\n    \
-     pub fn will_keep_alive(&self) -> bool { self.pending(PERSISTENT_KEEPALIVE) }\n}\n",
+     pub fn will_keep_alive(&self) -> bool { self.pending(PERSISTENT_KEEPALIVE) }\n    \
+     /// When it will be looked whether a session is over.\n    \
+     pub fn session_check(&self) -> Option<u64> {\n        \
+     Some(self.slow[CHECK_SESSION]).filter(|at| *at != NEVER)\n    }\n}\n",
 )];
 
 fn under_test(name: &str, types: &[&str], changes: &[Change]) -> String {

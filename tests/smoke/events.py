@@ -71,6 +71,15 @@ class Ears:
         self.family.netlink.close()
 
 
+def asleep(flags=os.O_RDONLY):
+    """Has the kernel prepare for hibernation, or for resuming from it (O_WRONLY), and not do it; whether it can."""
+    try:
+        os.close(os.open('/dev/snapshot', flags))
+    except OSError:
+        return False
+    return True
+
+
 # ---- the kernel's client
 
 def ynl_client():
@@ -118,6 +127,8 @@ def driven(lab):
     wait_for(lambda: 'session' in peer_of(pair), SECONDS)
     pair.peer.bind(51977)
     pair.peer.send(b'')
+    wait_for(lambda: peer_of(pair)['roamed'] == 1, SECONDS)
+    slept = asleep()
     stranger = lab.keep(Peer(pair.p, 'stranger', port=51901))
     stranger.address = pair.peer.address
     stranger.initiate(timeout=0)
@@ -135,7 +146,7 @@ def driven(lab):
         names.append(event['name'])
         if event['name'] == 'device-removed':
             break
-    wanted = {o['name'] for o in observe.specification()['operations']['list'] if 'event' in o} - {'load-begins', 'load-ends'}
+    wanted = {o['name'] for o in observe.specification()['operations']['list'] if 'event' in o} - {'load-begins', 'load-ends'} - ({'session-expired'} if not slept else set())
     report(set(names) == wanted, 'each event, subscribed to, but for those of load', names)
     report((last['reason'], last['ifname'], last['public-key']) == ('no-key', 'wg1', key), 'without a private key, no handshake', last)
     done = pair.home.run('python3', f'{YNL}/pyynl/cli.py', '--spec', observe.SPEC, '--no-schema', '--output-json', '--dump', 'peer-get',
@@ -276,6 +287,59 @@ def given_up(lonely):
         got = family.peers('wg0')[1][0]
     report(got['failure'].get('gave-up') and got['failure']['reason'] == 'no-answer' and (got['staged'], 'initiations' in got) == (0, False),
            'and shown', got)
+
+
+# ---- the end of sessions
+
+def ends(lab):
+    """The end of a session is told once, and not if it went with something else."""
+    pair = lab.pair()
+    peer, ears, said = pair.peer, Ears(pair.home), []
+
+    def told(many, seconds=SECONDS):
+        """What was told of sessions, once it is so much."""
+        end = time.monotonic() + seconds
+        while len(said) < many and time.monotonic() < end:
+            said.extend((n, e['public-key'], time.monotonic()) for n, e in ears.family.received(ears.sock, 1) if n.startswith('session-'))
+        return [n.removeprefix('session-') for n, _, _ in said]
+
+    def session():
+        assert peer.initiate()
+        peer.send(b'')
+        return told(len(said) + 1)
+    session()
+    if not asleep(os.O_WRONLY):
+        print('skip - the end of sessions (this kernel has no hibernation)')
+        return ears.close()
+    # What is told after these would be told in a moment, as whoever is to tell something looks now.
+    report(told(2, 1) == ['established'] and 'session' in peer_of(pair), 'a machine that has not slept keeps its session', said)
+    pair.home.ip('link', 'set', 'wg0', 'down')
+    pair.home.ip('link', 'set', 'wg0', 'up')
+    report(asleep() and told(2, 1) == ['established'] and 'session' not in peer_of(pair), 'one that went with the interface', said)
+    session()
+    pair.set_peer('remove')
+    pair.set_peer('allowed-ips', '192.168.5.2/32', 'endpoint', pair.endpoint())
+    report(asleep() and told(3, 1) == ['established'] * 2, 'one that went with the peer', said)
+    session()
+    report(asleep() and told(4) == ['established'] * 3 + ['expired'] and said[-1][1] == peer.public.hex() and 'session' not in peer_of(pair),
+           'one that was forgotten before the machine sleeps', said)
+    report(asleep() and told(5, 1) == ['established'] * 3 + ['expired'], 'is told once', said)
+    session()
+    pair.set_key('another')
+    report(told(6, 1) == ['established'] * 3 + ['expired', 'established'] and 'session' in peer_of(pair), 'another key of ours ends none', said)
+    report(asleep() and told(6)[-2:] == ['established', 'expired'], 'before its time', said)
+    pair.set_key('driver')
+    if os.environ.get('FULL') == '1':
+        session()
+        began = time.monotonic()
+        time.sleep(30)
+        second = session()
+        took = -time.monotonic()
+        report(told(9, 400) == second + ['expired'], 'it is too old', said)
+        took += said[-1][2]
+        report(179 < took < 190 and time.monotonic() - began > 200 and not peer_of(pair)['session'].get('usable'),
+               f'{took:.1f} s after the last one began', peer_of(pair))
+    ears.close()
 
 
 # ---- load
@@ -627,7 +691,7 @@ def places(lab):
 def main():
     if sys.argv[1:] == ['--errors']:
         return errors_of_all()
-    parts = [part for part in (driven, powerless, shown, loaded, roams, torn, churn, places, given_up)
+    parts = [part for part in (driven, powerless, shown, ends, loaded, roams, torn, churn, places, given_up)
              if not sys.argv[1:] or part.__name__ in sys.argv[1:]]
     # It takes 100 seconds, most of which the others need as well.
     lonely = Lonely() if given_up in parts else None

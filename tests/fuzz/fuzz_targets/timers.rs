@@ -15,7 +15,7 @@ use model::{
 };
 
 fn event(input: &mut Input<'_>) -> Event {
-    let kind = input.below(20);
+    let kind = input.below(23);
     let mut jitter = || u64::from(input.u32()) % (S / 3);
     match kind {
         0 => Event::Wait(u64::from(input.u16()) * (S / 256)),
@@ -35,7 +35,10 @@ fn event(input: &mut Input<'_>) -> Event {
         16 => Event::Forgotten,
         17 => Event::Lastminute,
         18 => Event::Stop,
-        _ => Event::Start,
+        19 => Event::Start,
+        20 => Event::Moved,
+        21 => Event::Lasts(u64::from(input.u16()) * (S / 256)),
+        _ => Event::Slept,
     }
 }
 

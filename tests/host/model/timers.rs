@@ -34,6 +34,10 @@ pub enum Event {
     Forgotten,
     Lastminute,
     Moved,
+    /// A session lasts so long.
+    Lasts(u64),
+    /// The machine slept.
+    Slept,
     Stop,
     Start,
 }
@@ -58,6 +62,8 @@ struct Model {
     untold: bool,
     /// Whether the last place was told at once.
     told: bool,
+    /// When the session is looked at, of whose begin was told and not of its end.
+    check: Option<u64>,
 }
 
 impl Model {
@@ -115,6 +121,12 @@ impl Model {
                 self.untold |= !self.told;
                 self.quiet = self.quiet.or(Some(now + S));
             }
+            // Ours: the end of a session is told; early enough for a timer that is late by an eighth.
+            Event::Lasts(left) => {
+                let at = now + if left > 4 * S { left - left / 8 } else { left };
+                self.check = Some(self.check.map_or(at, |c| c.min(at)));
+            }
+            Event::Slept => self.check = self.check.map(|c| c.min(now)),
             Event::Stop => {
                 *self = Self {
                     tries: self.tries,
@@ -140,6 +152,7 @@ impl Model {
             self.zero,
             self.persistent,
             self.quiet,
+            self.check,
         ]
         .into_iter()
         .flatten()
@@ -183,6 +196,9 @@ impl Model {
         if self.quiet.take_if(|t| *t == now).is_some() && std::mem::take(&mut self.untold) {
             self.quiet = Some(now + S);
             done.push(Action::TellEndpoint);
+        }
+        if self.check.take_if(|t| *t == now).is_some() {
+            done.push(Action::CheckSession);
         }
         done
     }
@@ -236,6 +252,8 @@ impl Driver {
             Event::Moved => {
                 self.told = t.endpoint_changed(now);
             }
+            Event::Lasts(left) => t.session_lasts(now, left),
+            Event::Slept => t.session_in_doubt(now),
             Event::Stop => {
                 t.stop();
                 self.armed = None;

@@ -169,6 +169,9 @@ impl Party for Actor<'_> {
                 return Err(packets);
             };
             self.check_age(origin);
+            if !side.told {
+                self.complain("a session is used whose end was told");
+            }
             for (counter, packet) in (first..).zip(&packets) {
                 let header = DataHeader {
                     kind: Kind::Data.word(),
@@ -311,7 +314,24 @@ impl Party for Actor<'_> {
         true
     }
 
-    fn note_completed(&self, _: conduct::Side) {}
+    fn note_completed(&self, _: conduct::Side) {
+        self.side.borrow_mut().told = true;
+    }
+
+    fn session_left(&self) -> u64 {
+        self.side.borrow().session_left(self.now)
+    }
+
+    fn tell_unless_session(&self) -> u64 {
+        let left = self.session_left();
+        if left == 0 {
+            if !self.side.borrow().told {
+                self.complain("the end of a session is told twice");
+            }
+            self.side.borrow_mut().told = false;
+        }
+        left
+    }
 
     fn send(&self, message: &[u8]) {
         if matches!(classify(message, message.len()), Some(Kind::Initiation)) {
@@ -472,6 +492,9 @@ impl Actor<'_> {
                     }
                 }
             });
+            if !side.told && !confirms {
+                self.complain("a session is used whose end was told");
+            }
             side.heard = true;
             if let Some(packet) = plain.first() {
                 if side.delivered.contains(packet) {

@@ -54,8 +54,8 @@ pub enum Event {
     Lose(usize, usize),
     /// Time passes until the next timer is due; those that are due already are late.
     Wait,
-    /// The side sleeps for so many seconds.
-    Sleep(usize, u64),
+    /// The side sleeps for so many seconds, and forgets its keys before or keeps them.
+    Sleep(usize, u64, bool),
     /// It is started anew, with randomness or without.
     Restart(usize, bool),
     /// Its interface goes down.
@@ -150,7 +150,7 @@ impl Peers {
             }
             Event::PutBack(s) => world.put_back(config, s),
             Event::Initiate(s) => world.initiator_runs(config, s),
-            Event::Forget(s) => world.clearer_runs(s),
+            Event::Forget(s) => world.clearer_runs(config, s),
             Event::Timer(s) => world.timer_fires(config, s),
             Event::Deliver(s, n) => {
                 left.reorders -= u8::from(n != 0);
@@ -174,9 +174,9 @@ impl Peers {
                     world.wait_until(at);
                 }
             }
-            Event::Sleep(s, seconds) => {
+            Event::Sleep(s, seconds, forgets) => {
                 left.sleeps -= 1;
-                world.sleep(s, seconds * NSEC_PER_SEC);
+                world.sleep(config, s, seconds * NSEC_PER_SEC, forgets);
             }
             Event::Restart(s, ready) => {
                 left.restarts -= 1;
@@ -215,7 +215,7 @@ impl Peers {
                 } else if world.initiator_called(s) {
                     world.initiator_runs(config, s);
                 } else if world.clearer_called(s) {
-                    world.clearer_runs(s);
+                    world.clearer_runs(config, s);
                 } else if world.timer_is_due(s) {
                     world.timer_fires(config, s);
                 } else if world.under_way(s) > 0 {
@@ -375,8 +375,9 @@ impl Model for Peers {
                 may(left.points > 0 && s == 0, Event::Point(s, rightly));
             }
             for seconds in SLEEPS_S {
-                may(left.sleeps > 0, Event::Sleep(s, seconds));
+                may(left.sleeps > 0, Event::Sleep(s, seconds, false));
             }
+            may(left.sleeps > 0, Event::Sleep(s, 1, true));
             let short = world.is_short(s);
             for after in SHORTAGES {
                 may(left.shortages > 0 && !short, Event::Starve(s, after));

@@ -28,6 +28,10 @@ pub enum Seed {
     SessionLost,
     /// Keys of any age are sent with.
     KeysLiveForEver,
+    /// The session that has followed another is not looked at.
+    SuccessorUnwatched,
+    /// Nobody looks at sessions after a sleep.
+    SleepUnnoticed,
     /// Every counter is new.
     ReplaysAccepted,
 }

@@ -105,6 +105,8 @@ pub struct Side {
     pub(crate) handshake: Handshake,
     pub(crate) pending: Option<u32>,
     pub(crate) keypairs: Keypairs<Key>,
+    /// Whether it was told that a session began, and not that there is none any more.
+    pub(crate) told: bool,
     pub(crate) sessions: BTreeMap<u32, Session>,
     /// Sessions and ephemeral keys made so far.
     pub(crate) made: u32,
@@ -151,6 +153,7 @@ impl Side {
             handshake: Handshake::new(*identity(1 - side).public(), Secret::zero()),
             pending: None,
             keypairs: Keypairs::new(),
+            told: false,
             sessions: BTreeMap::new(),
             made: 0,
             cookie: PeerCookie::new(),
@@ -193,6 +196,12 @@ impl Side {
         let session = self.sessions.get(&number)?;
         let (keys, origin) = session.established.as_ref()?;
         Some((session, keys, *origin))
+    }
+
+    /// How long the current session lasts, by its age; 0 without one.
+    pub(crate) fn session_left(&self, now: u64) -> u64 {
+        let current = self.current().and_then(|n| self.established(n));
+        current.map_or(0, |(_, _, origin)| origin.left(now + self.slept_ns))
     }
 
     pub(crate) fn forget<'a>(&mut self, keys: impl IntoIterator<Item = &'a Option<RcuArc<Key>>>) {

@@ -15,7 +15,8 @@ use crate::{
         Config,
         Datagram,
         Side, //
-    }, //
+    },
+    timers::Timers, //
 };
 
 /// How late timers fire at most: enough for everything else that is due soon to happen before.
@@ -151,11 +152,12 @@ impl World {
     }
 
     /// The work that forgets keys.
-    pub fn clearer_runs(&mut self, side: usize) {
-        let side = &mut self.sides[side];
-        side.clearer_called = false;
-        side.clear_handshake();
-        side.clear_keypairs();
+    pub fn clearer_runs(&mut self, config: &Config, side: usize) {
+        let s = &mut self.sides[side];
+        s.clearer_called = false;
+        s.clear_handshake();
+        s.clear_keypairs();
+        self.actor(config, side).timers(Timers::session_in_doubt);
     }
 
     /// Whether [`World::timer_fires`] has something to do.
@@ -199,9 +201,16 @@ impl World {
         self.now
     }
 
-    /// `side` sleeps, which its timers do not notice and its keys do.
-    pub fn sleep(&mut self, side: usize, ns: u64) {
+    /// `side` sleeps, which its timers do not notice and its keys do: unless it forgets these before.
+    pub fn sleep(&mut self, config: &Config, side: usize, ns: u64, forgets: bool) {
+        if forgets {
+            let s = &mut self.sides[side];
+            s.timers.cancel_zero_key_material();
+            s.clear_handshake();
+            s.clear_keypairs();
+        }
         self.sides[side].slept_ns += ns;
+        self.actor(config, side).timers(Timers::session_in_doubt);
     }
 
     /// `side` is started anew, without its state, and perhaps without randomness at first.
@@ -233,6 +242,8 @@ impl World {
             s.staged.clear();
             s.clear_handshake();
             s.clear_keypairs();
+            // As it went with the interface, of which others tell.
+            s.told = false;
             self.paces[side].reset(self.now + s.slept_ns);
             s.initiated.clear();
         }
@@ -305,6 +316,14 @@ impl World {
             let deadline = side.timers.next_deadline();
             if deadline.is_some_and(|at| side.armed.is_none_or(|armed| armed > at)) {
                 return Err("a deadline for which no timer is armed");
+            }
+            if side.told {
+                let Some(at) = side.timers.session_check() else {
+                    return Err("a session whose end nobody will tell");
+                };
+                if side.session_left(self.now) == 0 && at > self.now {
+                    return Err("the end of a session is told late");
+                }
             }
             if !side.up {
                 continue;

@@ -134,6 +134,17 @@ fn sleep() -> Peers {
     )
 }
 
+fn expiry() -> Peers {
+    peers(
+        Config::PLAIN,
+        Bounds {
+            sends: [2, 0],
+            waits: size(3, 5),
+            ..Bounds::default()
+        },
+    )
+}
+
 fn down_and_up() -> Peers {
     peers(
         Config::KEEPALIVE,
@@ -194,6 +205,7 @@ fn nobody_is_stuck() {
     holds("late randomness", late_randomness());
     holds("short memory", shortage());
     holds("a sleep", sleep());
+    holds("the end of a session", expiry());
     holds("down and up", down_and_up());
     holds("another address", roaming());
     holds("another endpoint", corrected());
@@ -223,6 +235,12 @@ fn what_is_seeded_is_found() {
         Seed::KeysLiveForEver,
         "keys are used past their life",
         sleep(),
+    );
+    finds(Seed::SleepUnnoticed, "is told late", sleep());
+    finds(
+        Seed::SuccessorUnwatched,
+        "whose end nobody will tell",
+        expiry(),
     );
     finds(
         Seed::ReplaysAccepted,

@@ -375,6 +375,7 @@ mod tests {
         assert!(mirror.apply("endpoint-changed", &event(1, 6, Some((1, 10, Some(9))))));
         assert_eq!(mirror.peers()[0].2, &(10, Some("9".into())));
         assert!(mirror.apply("endpoint-changed", &event(1, 6, Some((1, 10, Some(7))))));
+        assert!(mirror.apply("session-expired", &event(1, 6, Some((1, 10, Some(7))))));
         // Of a peer that had the key before.
         assert!(mirror.apply("session-established", &event(1, 6, Some((1, 9, Some(8))))));
         assert_eq!(mirror.peers()[0].2, &(10, Some("7".into())));

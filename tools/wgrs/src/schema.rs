@@ -106,6 +106,7 @@ mod tests {
         );
         assert_eq!(event(9).unwrap().name, "session-established");
         assert_eq!(event(15).unwrap().name, "endpoint-changed");
+        assert_eq!(event(17).unwrap().name, "session-expired");
         assert!(event(1).is_none() && event(11).is_none() && event(250).is_none());
         assert_eq!(SET_DEVICE.named("local-gso").unwrap().number, 6);
         assert_eq!(SET_PEER.named("roamed").unwrap().number, 20);
