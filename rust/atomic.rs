@@ -53,7 +53,9 @@ pub use kernel::sync::atomic::{
 #[inline]
 pub fn acquire_after_ctrl_dep() {
     // A control dependency orders stores already, loads need this.
-    kernel::sync::barrier::smp_mb(kernel::sync::barrier::Read);
+    // SAFETY: A barrier can be executed anywhere. (The safe function has one name up to 7.2 and
+    // another since.)
+    unsafe { kernel::bindings::smp_rmb() };
 }
 
 #[cfg(not(all(CONFIG_X86_64, not(CONFIG_KASAN), not(CONFIG_KCSAN))))]

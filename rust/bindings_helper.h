@@ -59,13 +59,18 @@ enum {
 	WGK_DST_DEV = offsetof(struct dst_entry, dev),
 };
 
-/* What Rust makes room for and C fills. */
+/* What one makes room for and the other uses. */
 enum {
 	WGK_NAPI_SIZE = sizeof(struct napi_struct),
 	WGK_PTR_RING_SIZE = sizeof(struct ptr_ring),
 	WGK_DST_CACHE_SIZE = sizeof(struct dst_cache),
 	WGK_LINK_OPS_SIZE = sizeof(struct rtnl_link_ops),
 	WGK_GENL_FAMILY_SIZE = sizeof(struct genl_family),
+	WGK_GENL_INFO_SIZE = sizeof(struct genl_info),
+	WGK_GENL_OPS_SIZE = sizeof(struct genl_split_ops),
+	WGK_NLA_POLICY_SIZE = sizeof(struct nla_policy),
+	WGK_EXT_ACK_SIZE = sizeof(struct netlink_ext_ack),
+	WGK_PERNET_SIZE = sizeof(struct pernet_operations),
 };
 
 /* Constants that are casts, which bindgen does not evaluate in a macro. */

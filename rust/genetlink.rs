@@ -7,7 +7,7 @@
 //!
 //! ```ignore
 //! static OPS: [Op; 2] = [Op::dump::<GetDevice>(), Op::act::<SetDevice>()];
-//! static FAMILY: Family = Family::new(this_module::<MyModule>(), c"wireguard", 1, &OPS);
+//! static FAMILY: Family = Family::new(wgk::module::this_module(), c"wireguard", 1, &OPS);
 //! let registration = FAMILY.register()?;
 //! ```
 //!
@@ -38,6 +38,7 @@ pub use msg::{
 pub use policy::Policy;
 
 use crate::{
+    bindings,
     module::GenetlinkGuest,
     netns::Net, //
 };
@@ -46,7 +47,6 @@ use core::{
     ptr, //
 };
 use kernel::{
-    bindings,
     error::{
         from_result,
         to_result, //
@@ -113,7 +113,7 @@ impl<'a> Info<'a> {
     #[inline]
     pub fn net(&self) -> &'a Net {
         // SAFETY: The socket keeps its namespace, and lives for longer than the callback.
-        unsafe { Net::from_raw(crate::bindings::genl_info_net(self.info)) }
+        unsafe { Net::from_raw(bindings::genl_info_net(self.info)) }
     }
 
     /// Where the answer to the request says what was wrong with it, if the kernel asked for that.

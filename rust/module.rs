@@ -257,6 +257,23 @@ extern "C" {
     static __wgk_guarded_module: u8;
 }
 
+/// The module that this crate is part of.
+///
+/// Up to 7.2 the `kernel` crate has a static for it, since then a function of `LocalModule`.
+pub const fn this_module() -> &'static ThisModule {
+    #[cfg(MODULE)]
+    const THIS: ThisModule = {
+        let this = (&raw const bindings::__this_module).cast_mut();
+        // SAFETY: The module's own, which is linked with this crate; made when it was loaded.
+        unsafe { ThisModule::from_ptr(this) }
+    };
+    #[cfg(not(MODULE))]
+    // SAFETY: Null is what is part of the kernel itself has for a module.
+    const THIS: ThisModule = unsafe { ThisModule::from_ptr(core::ptr::null_mut()) };
+
+    &THIS
+}
+
 /// An address.
 #[repr(transparent)]
 struct Address {
@@ -279,7 +296,7 @@ pub use ::kernel;
 /// Declares a module, in the crate's root, as the `kernel` crate's macro of this name does, with the
 /// same fields; but its code stays until nothing can call it any more, see [`module`](mod@crate::module).
 ///
-/// `this_module::<LocalModule>()` is the module.
+/// [`this_module()`](crate::module::this_module) is the module.
 #[macro_export]
 #[allow(clippy::crate_in_macro_def, reason = "the caller's root is meant")]
 macro_rules! module {

@@ -217,6 +217,7 @@ mod hook {
 #[cfg(not(CONFIG_NETFILTER))]
 mod hook {
     use super::*;
+    use crate::errno::EOPNOTSUPP;
 
     pub(super) fn set(_net: &Net) -> Result {
         Err(EOPNOTSUPP)

@@ -366,10 +366,7 @@ impl<H: PernetHandler> Hooks<H> {
     /// # Safety
     ///
     /// Called by the kernel as `pernet_operations::exit_rtnl`, with RTNL held.
-    unsafe extern "C" fn exit_rtnl(
-        net: *mut bindings::net,
-        _kill: *mut kernel::bindings::list_head,
-    ) {
+    unsafe extern "C" fn exit_rtnl(net: *mut bindings::net, _kill: *mut bindings::list_head) {
         // SAFETY: The caller holds the mutex for the duration of this callback.
         let rtnl = unsafe { Rtnl::assume_held() };
         // SAFETY: A namespace is freed after its exit hooks have returned.

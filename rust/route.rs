@@ -14,6 +14,10 @@
 use crate::{
     bindings,
     dst_cache::DstCache,
+    errno::{
+        EADDRNOTAVAIL,
+        ENETUNREACH, //
+    },
     netns::WeakNet,
     skbuff::{
         Together,

@@ -18,6 +18,11 @@
 use crate::{
     bindings,
     dst_cache::DstCache,
+    errno::{
+        EADDRINUSE,
+        EAFNOSUPPORT,
+        ENONET, //
+    },
     module::SocketGuest,
     netdevice::RegisteredDevice,
     netns::{

@@ -7,6 +7,8 @@
 //!
 //! Safety review: `Documentation/safety.md#wgkrs`.
 #![deny(missing_docs)]
+// A pattern that was to be a constant.
+#![deny(non_snake_case)]
 #![deny(unsafe_op_in_unsafe_fn)]
 
 /// Raw bindings for what `kernel::bindings` lacks.
@@ -14,6 +16,7 @@
     warnings,
     clippy::all,
     clippy::undocumented_unsafe_blocks,
+    non_snake_case,
     unsafe_op_in_unsafe_fn
 )]
 pub(crate) mod bindings {
@@ -26,9 +29,11 @@ pub(crate) mod bindings {
     type __kernel_ptrdiff_t = isize;
     include!(concat!(env!("WGK_BINDINGS"), "/bindings_generated.rs"));
     include!(concat!(env!("WGK_BINDINGS"), "/helpers_generated.rs"));
+    // SAFETY: Transparent around `Storage`. (bindgen derives it for none of its own.)
+    unsafe impl<Storage: Zeroable> Zeroable for __BindgenBitfieldUnit<Storage> {}
 }
 
-// What Rust makes room for and C fills is as large as C says. (bindgen can be wrong: of a union it
+// What one of the two makes room for, and both use, is as large as C says. (bindgen can be wrong: of a union it
 // leaves out what it has no name for.)
 const _: () = {
     assert!(size_of::<bindings::napi_struct>() == bindings::WGK_NAPI_SIZE as usize);
@@ -36,6 +41,11 @@ const _: () = {
     assert!(size_of::<bindings::dst_cache>() == bindings::WGK_DST_CACHE_SIZE as usize);
     assert!(size_of::<bindings::rtnl_link_ops>() == bindings::WGK_LINK_OPS_SIZE as usize);
     assert!(size_of::<bindings::genl_family>() == bindings::WGK_GENL_FAMILY_SIZE as usize);
+    assert!(size_of::<bindings::genl_info>() == bindings::WGK_GENL_INFO_SIZE as usize);
+    assert!(size_of::<bindings::genl_split_ops>() == bindings::WGK_GENL_OPS_SIZE as usize);
+    assert!(size_of::<bindings::nla_policy>() == bindings::WGK_NLA_POLICY_SIZE as usize);
+    assert!(size_of::<bindings::netlink_ext_ack>() == bindings::WGK_EXT_ACK_SIZE as usize);
+    assert!(size_of::<bindings::pernet_operations>() == bindings::WGK_PERNET_SIZE as usize);
 };
 
 /// Prefix of this crate's own `pr_*!` lines; the name that users of the C driver grep for.
@@ -47,6 +57,7 @@ pub mod batch;
 pub mod cpu;
 pub mod crypto;
 pub mod dst_cache;
+pub mod errno;
 pub mod field;
 pub mod genetlink;
 pub mod hashtable;

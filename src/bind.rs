@@ -12,16 +12,15 @@ use core::net::{
     Ipv6Addr, //
 };
 
-use kernel::{
-    error::code::{
-        EBADR,
-        ELOOP, //
-    },
-    prelude::*, //
-};
+use kernel::prelude::*;
 
 use wgk::{
     atomic::Relaxed,
+    errno::{
+        EADDRNOTAVAIL,
+        EBADR,
+        ELOOP, //
+    },
     genetlink::{
         Info,
         Message,

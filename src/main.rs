@@ -5,6 +5,8 @@
 //! randomness as arguments and give back what is to be done. The files beside them tie that to the
 //! kernel through crate `wgk`, where everything is that the compiler cannot check.
 #![deny(unsafe_code)]
+// A pattern that was to be a constant.
+#![deny(non_snake_case)]
 #![crate_name = "wireguard_rs"]
 
 use kernel::prelude::*;
@@ -79,16 +81,11 @@ wgk::module! {
 }
 
 /// Version 1 of the family `wireguard`.
-static FAMILY: Family = Family::new(
-    kernel::module::this_module::<LocalModule>(),
-    c"wireguard",
-    1,
-    &netlink::OPS,
-);
+static FAMILY: Family = Family::new(wgk::module::this_module(), c"wireguard", 1, &netlink::OPS);
 
 /// Version 1 of the family `wireguard_rs`.
 static OBSERVE: Family = Family::with_events(
-    kernel::module::this_module::<LocalModule>(),
+    wgk::module::this_module(),
     c"wireguard_rs",
     1,
     &observe::OPS,

@@ -9,7 +9,6 @@ use core::net::IpAddr;
 
 use kernel::{
     error::code::{
-        EBADR,
         EMSGSIZE,
         ENODEV, //
     },
@@ -18,6 +17,7 @@ use kernel::{
 
 use wgk::{
     atomic::Relaxed,
+    errno::EBADR,
     genetlink::{
         policy,
         DumpMsg,

@@ -5,10 +5,7 @@
 use core::net::IpAddr;
 
 use kernel::{
-    error::code::{
-        ELOOP,
-        EMSGSIZE, //
-    },
+    error::code::EMSGSIZE,
     prelude::*,
     sync::Arc,
     workqueue::WorkItem, //
@@ -24,6 +21,12 @@ use wgk::{
         SubmitError, //
     },
     cpu,
+    errno::{
+        EDESTADDRREQ,
+        ELOOP,
+        ENOKEY,
+        EPROTONOSUPPORT, //
+    },
     log::Text,
     netdevice::{
         Counter,

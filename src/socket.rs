@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The device's UDP sockets, one per address family, and what is sent through them.
 
-use kernel::{
-    error::code::ENONET,
-    prelude::*, //
-};
+use kernel::prelude::*;
 
 use wgk::{
     atomic::Relaxed,
+    errno::ENONET,
     rcu::{
         read_lock,
         RcuArc, //

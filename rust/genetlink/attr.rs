@@ -10,13 +10,13 @@
 //!
 //! Safety review: `Documentation/safety.md#genetlinkattrrs`.
 
+use crate::bindings;
 use core::{
     cell::Cell,
     marker::PhantomData,
     ptr, //
 };
 use kernel::{
-    bindings,
     error::to_result,
     prelude::*, //
 };

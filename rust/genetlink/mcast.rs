@@ -31,14 +31,12 @@ use crate::{
         HotAtomic,
         Release, //
     },
+    bindings,
     netns::Net,
     rcu, //
 };
 use core::ptr;
-use kernel::{
-    bindings,
-    prelude::*, //
-};
+use kernel::prelude::*;
 
 /// A multicast group. To join it takes `CAP_NET_ADMIN` in the user namespace that owns the network
 /// namespace (`GENL_MCAST_CAP_NET_ADMIN`).
@@ -61,7 +59,7 @@ impl Group {
         let mut c: bindings::genl_multicast_group = pin_init::zeroed();
         c.name = c_name(name);
         // CAST: One of two bits.
-        c.flags = crate::bindings::WGK_GENL_MCAST_CAP_NET_ADMIN as u8;
+        c.flags = bindings::WGK_GENL_MCAST_CAP_NET_ADMIN as u8;
         Self {
             c,
             // INVARIANT: Null is always fine.
@@ -93,7 +91,7 @@ impl Group {
         }
         // SAFETY: It is registered for as long as the guard lives, by the type invariants; the
         // namespace is valid.
-        unsafe { crate::bindings::genl_group_has_listeners(family, net.as_ptr()) }
+        unsafe { bindings::genl_group_has_listeners(family, net.as_ptr()) }
     }
 
     /// Sends an event to all who have joined in `net`: a message `cmd` with the attributes that `put`
@@ -118,7 +116,7 @@ impl Group {
             return;
         }
         // SAFETY: As in `has_listeners`.
-        if unsafe { crate::bindings::genl_group_has_listeners(family, net.as_ptr()) } {
+        if unsafe { bindings::genl_group_has_listeners(family, net.as_ptr()) } {
             // SAFETY: Registered for as long as the guard lives.
             unsafe { send_to(family, net, cmd, put) };
         }
@@ -148,12 +146,12 @@ unsafe fn send_to(
     match made {
         // SAFETY: By the safety requirements; the buffer is given up.
         Ok(Some(skb)) => unsafe {
-            crate::bindings::genl_group_send(family, net.as_ptr(), skb);
+            bindings::genl_group_send(family, net.as_ptr(), skb);
         },
         // Taken back.
         Ok(None) => {}
         // SAFETY: By the safety requirements.
-        Err(_) => unsafe { crate::bindings::genl_group_lost(family, net.as_ptr()) },
+        Err(_) => unsafe { bindings::genl_group_lost(family, net.as_ptr()) },
     }
 }
 

@@ -9,6 +9,10 @@
 //!
 //! Safety review: `Documentation/safety.md#genetlinkmsgrs`.
 
+use crate::{
+    bindings,
+    errno::ENODATA, //
+};
 use core::{
     marker::PhantomData,
     ops::{
@@ -17,10 +21,7 @@ use core::{
     },
     ptr, //
 };
-use kernel::{
-    bindings,
-    prelude::*, //
-};
+use kernel::prelude::*;
 
 const HDRLEN: usize = size_of::<bindings::nlattr>();
 
@@ -134,7 +135,7 @@ impl Message<'_> {
     pub fn end(&mut self) {
         if let Some(open) = self.open.take() {
             // SAFETY: By the type invariants this is the user header of a message in the buffer.
-            unsafe { crate::bindings::genl_msg_end(self.skb, self.at(open).cast()) };
+            unsafe { bindings::genl_msg_end(self.skb, self.at(open).cast()) };
         }
     }
 
@@ -328,7 +329,7 @@ impl DumpMsg<'_> {
         let (portid, nlseq) = unsafe {
             (*self.cb).seq = seq;
             (
-                crate::bindings::netlink_cb_portid((*self.cb).skb),
+                bindings::netlink_cb_portid((*self.cb).skb),
                 (*(*self.cb).nlh).nlmsg_seq,
             )
         };
@@ -336,7 +337,7 @@ impl DumpMsg<'_> {
             .message
             .open(portid, nlseq, bindings::NLM_F_MULTI, cmd)?;
         // SAFETY: `hdr` is the user header of the message just put, as it asks for.
-        unsafe { crate::bindings::genl_dump_check_consistent(self.cb, hdr) };
+        unsafe { bindings::genl_dump_check_consistent(self.cb, hdr) };
         Ok(())
     }
 
@@ -376,17 +377,17 @@ pub(super) struct Reply {
 impl Reply {
     /// An empty buffer with room for [`REPLY_SIZE`] bytes of attributes, or somewhat more. Sleeps.
     pub(super) fn new() -> Result<Self> {
-        Self::alloc(REPLY_SIZE, bindings::GFP_KERNEL)
+        Self::alloc(REPLY_SIZE, kernel::bindings::GFP_KERNEL)
     }
 
     /// An empty buffer with room for [`EVENT_SIZE`] bytes of attributes, or somewhat more. Any context.
     pub(super) fn event() -> Result<Self> {
-        Self::alloc(EVENT_SIZE, bindings::GFP_ATOMIC)
+        Self::alloc(EVENT_SIZE, kernel::bindings::GFP_ATOMIC)
     }
 
     fn alloc(size: usize, flags: bindings::gfp_t) -> Result<Self> {
         // SAFETY: An FFI call without requirements other than the context.
-        let skb = unsafe { crate::bindings::genlmsg_new(size, flags) };
+        let skb = unsafe { bindings::genlmsg_new(size, flags) };
         if skb.is_null() {
             return Err(ENOMEM);
         }
@@ -417,7 +418,7 @@ impl Reply {
         }
         let skb = core::mem::ManuallyDrop::new(self).skb;
         // SAFETY: By the safety requirements; the buffer is given up, in any case.
-        kernel::error::to_result(unsafe { crate::bindings::genlmsg_reply(skb, info) })
+        kernel::error::to_result(unsafe { bindings::genlmsg_reply(skb, info) })
     }
 
     /// Gives the buffer away, unless nothing is in it: its message was cancelled.
@@ -433,6 +434,6 @@ impl Reply {
 impl Drop for Reply {
     fn drop(&mut self) {
         // SAFETY: By the type invariants.
-        unsafe { crate::bindings::nlmsg_free(self.skb) }
+        unsafe { bindings::nlmsg_free(self.skb) }
     }
 }

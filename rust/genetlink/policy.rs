@@ -13,7 +13,7 @@
 //!
 //! Safety review: `Documentation/safety.md#genetlinkpolicyrs`.
 
-use kernel::bindings;
+use crate::bindings;
 
 /// How an attribute of one type is validated.
 ///

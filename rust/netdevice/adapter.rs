@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     bindings,
+    errno::EOPNOTSUPP,
     napi,
     netns::Net,
     rcu::RcuArc,
@@ -197,7 +198,7 @@ impl<D: Driver> Adapter<D> {
     pub(super) unsafe extern "C" fn newlink(
         dev: *mut bindings::net_device,
         params: *mut bindings::rtnl_newlink_params,
-        _extack: *mut kernel::bindings::netlink_ext_ack,
+        _extack: *mut bindings::netlink_ext_ack,
     ) -> c_int {
         // SAFETY: RTNL is held for the duration of this call.
         let rtnl = unsafe { Rtnl::assume_held() };

@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     bindings,
+    errno::EOPNOTSUPP,
     field::Invariant,
     genetlink::Attr,
     module::LinkGuest,

@@ -3,10 +3,7 @@
 
 use core::net::IpAddr;
 
-use kernel::{
-    error::code::EPFNOSUPPORT,
-    prelude::*, //
-};
+use kernel::prelude::*;
 
 use wgk::{
     atomic::Relaxed,
@@ -15,6 +12,7 @@ use wgk::{
         x25519_clamp,
         Secret, //
     },
+    errno::EPFNOSUPPORT,
     genetlink::{
         Attr,
         Attrs,

@@ -12,11 +12,14 @@
 //! `broken` that the crate kept less than it promises. Whether the kernel says anything else is what
 //! the sanitizer kernel is for.
 #![forbid(unsafe_code)]
+// A pattern that was to be a constant.
+#![deny(non_snake_case)]
 #![crate_name = "wgk_misuse"]
 
 use kernel::prelude::*;
 
 use wgk::{
+    errno::ECANCELED,
     netdevice::{
         for_each_device,
         Driver,

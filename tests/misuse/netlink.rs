@@ -3,8 +3,7 @@
 
 use crate::{
     attempt::Attempt,
-    report,
-    LocalModule, //
+    report, //
 };
 use core::sync::atomic::{
     AtomicU32,
@@ -149,7 +148,7 @@ static EVENTS: Group = Group::new(c"events");
 
 /// Has the same group.
 static OTHER: Family = Family::with_events(
-    kernel::module::this_module::<LocalModule>(),
+    wgk::module::this_module(),
     c"misuse_other",
     1,
     &OPS,
@@ -167,13 +166,8 @@ static POLICY: [Policy; 4] = policy::table(&[
 
 static OPS: [Op; 2] = [Op::act::<Look>(), Op::dump::<Fill>()];
 
-static FAMILY: Family = Family::with_events(
-    kernel::module::this_module::<LocalModule>(),
-    c"misuse",
-    1,
-    &OPS,
-    &EVENTS,
-);
+static FAMILY: Family =
+    Family::with_events(wgk::module::this_module(), c"misuse", 1, &OPS, &EVENTS);
 
 /// Looks at the attributes in all wrong ways.
 struct Look;
