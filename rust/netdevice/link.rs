@@ -216,13 +216,11 @@ impl<D: Driver> Drop for LinkOps<D> {
         let kind = unsafe { self.kind.as_ref() };
         // Deletes the devices, and returns when all of them have been destroyed: those that others
         // have unregistered just before it waits for (`rtnl_lock_unregistering_all()`), and its
-        // own are destroyed where it releases RTNL.
+        // own are destroyed where it releases RTNL. Nor is anybody left who has found the kind in
+        // rtnetlink's list: for that, the shim waits where the kernel does not.
         // SAFETY: Registered by the type invariants.
-        unsafe { bindings::rtnl_link_unregister(kind.ops.get()) };
+        unsafe { bindings::link_ops_unregister(kind.ops.get()) };
         Self::forget(kind);
-        // rtnetlink looks for kinds by walking its list under RCU. Kernels before 7.3 don't wait
-        // for who is standing on this entry.
-        rcu::synchronize_net();
         // The states' destructors have not necessarily run.
         rcu::barrier();
         // SAFETY: From `into_raw` by the type invariants. In no list any more, not registered, and
