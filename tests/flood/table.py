@@ -72,6 +72,8 @@ def judge(lines):
         # Who has a cookie is sent none.
         if line.rate >= LOADED and line.to != 'replay' and line.answers < 100:
             yield f'{name}: {line.answers} cookies were sent: it was never under load'
+        if line.to == 'replay' and line.answered > line.arrived / 2:
+            yield f'{name}: {line.answered:.0f} cookies per second were sent: the MAC2 was not good'
         if line.handshake is None:
             yield f'{name}: the honest peer never got in'
     c, ours = ({(line.rate, line.to): line for line in lines if line.driver == kind and line.to != 'sink'} for kind in ('c', 'ours'))
