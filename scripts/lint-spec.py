@@ -78,6 +78,7 @@ def messages(spec, events, observe, bind, peer):
     same("peer-get", sorted(peer_base + mentioned(puts, "A_PEER_")), sorted(operations["peer-get"]["do"]["reply"]["attributes"]))
     told = {dashed(cmd): peer_base + [dashed(attr)] for cmd, attr in re.findall(r"tell_peer\(peer, CMD_(\w+), A_PEER_(\w+),", events)}
     told |= {dashed(cmd): peer_base for cmd in re.findall(r"tell_there\(peer, CMD_(\w+)\)", events)}
+    told |= {dashed(cmd): peer_base + [dashed(attr)] for cmd, attr in re.findall(r"send\(peer, CMD_(\w+), \|msg\| \{\s+msg\.put_u32\(A_PEER_(\w+),", events)}
     told |= {dashed(cmd): peer_base for cmd in re.findall(r" send\(peer, CMD_(\w+), \|_\| Ok", events)}
     told["unknown-peer"] = mentioned(function(events, "put_unknown"), "A_PEER_")
     extra = mentioned(function(events, "tell_device"), "A_DEVICE_")

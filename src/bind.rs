@@ -123,14 +123,15 @@ pub(crate) fn asked(
 /// Binds the sockets, if there are any, and those to come. Whether that is a change. May sleep.
 ///
 /// The port can't be held twice, so what comes meanwhile is lost, as on the way. On an error (as for
-/// [`socket::init`]) they are bound as they were.
+/// [`socket::init`]) they are bound as they were; if the port was taken meanwhile there are none, until this is
+/// asked again.
 pub(crate) fn set(device: &RcuArc<Device>, config: &mut Config, bound: Bound) -> Result<bool> {
     let binding = Binding::To(bound);
-    if config.binding == binding {
-        return Ok(false);
-    }
     let port = device.listen_port.load(Relaxed) as u16;
     let up = device.is_up();
+    if config.binding == binding && (!up || device.has_sockets()) {
+        return Ok(false);
+    }
     if up {
         socket::close(device);
     }

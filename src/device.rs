@@ -272,6 +272,11 @@ impl Device {
         self.generation.store(next, Relaxed);
     }
 
+    /// Whether there are sockets.
+    pub(crate) fn has_sockets(&self) -> bool {
+        self.sockets.load(&read_lock()).is_some()
+    }
+
     /// Whether the interface is up.
     #[inline]
     pub(crate) fn is_up(&self) -> bool {

@@ -208,10 +208,15 @@ fn tell_peer(peer: &Peer, cmd: u8, attr: u32, value: u32) {
     tell(peer, cmd, |msg| msg.put_u32(attr, value));
 }
 
+/// Whether a peer, whose turn it is, may be told of yet: its removal was not told.
+fn is_there(peer: &Peer) -> bool {
+    !peer.removal_told.load(Relaxed) && !peer.is_dead()
+}
+
 /// Tells of a peer that is not being removed, and nothing more.
 fn tell_there(peer: &Peer, cmd: u8) {
-    if !peer.is_dead() {
-        tell(peer, cmd, |_| Ok(()));
+    if let Some(_turn) = turn(peer).filter(|_| is_there(peer)) {
+        send(peer, cmd, |_| Ok(()));
     }
 }
 
@@ -258,6 +263,8 @@ pub(crate) fn peer_changed(peer: &Peer) {
 
 /// A peer is removed, and its device stays. Device lock held.
 pub(crate) fn peer_removed(peer: &Peer) {
+    // Many are told of before the first one is unlinked.
+    peer.removal_told.store(true, Relaxed);
     tell_peer(peer, CMD_PEER_REMOVED, A_PEER_CAUSE, Cause::Netlink as u32);
 }
 
@@ -277,7 +284,14 @@ pub(crate) fn endpoint_changed(peer: &Peer) {
 
 /// A handshake is complete: both sides have the keys.
 pub(crate) fn session_established(peer: &Peer, side: Side) {
-    tell_peer(peer, CMD_SESSION_ESTABLISHED, A_PEER_SIDE, side as u32);
+    let turn = turn(peer);
+    // Also if nobody hears of it: who looks now will see it.
+    peer.end_owed.store(true, Relaxed);
+    if turn.is_some() {
+        send(peer, CMD_SESSION_ESTABLISHED, |msg| {
+            msg.put_u32(A_PEER_SIDE, side as u32)
+        });
+    }
 }
 
 /// A session may be over: tells that the peer has none any more, unless the one in use has time left,
@@ -286,8 +300,11 @@ pub(crate) fn session_established(peer: &Peer, side: Side) {
 pub(crate) fn session_expired(peer: &Peer, left: impl FnOnce() -> u64) -> u64 {
     let turn = turn(peer);
     let left = left();
-    if left == 0 && turn.is_some() && !peer.is_dead() {
-        send(peer, CMD_SESSION_EXPIRED, |_| Ok(()));
+    if left == 0 && peer.end_owed.load(Relaxed) {
+        peer.end_owed.store(false, Relaxed);
+        if turn.is_some() && is_there(peer) {
+            send(peer, CMD_SESSION_EXPIRED, |_| Ok(()));
+        }
     }
     left
 }

@@ -205,6 +205,10 @@ pub(crate) struct Peer {
     /// Number of the NAPI instance that delivers what it sends us.
     pub(crate) instance: HotAtomic<u32>,
     dead: HotAtomic<bool>,
+    /// Whether it was told that the peer is removed: then no more is. Set before its turn to be told.
+    pub(crate) removal_told: Atomic<bool>,
+    /// Whether the end of a session is to be told. Changed when it is the peer's turn to be told of.
+    pub(crate) end_owed: Atomic<bool>,
     prefixes: PrefixList,
 }
 
@@ -290,6 +294,8 @@ impl Peer {
                 tx_cpu: HotAtomic::new(u32::MAX),
                 instance: HotAtomic::new(instance),
                 dead: HotAtomic::new(false),
+                removal_told: Atomic::new(false),
+                end_owed: Atomic::new(false),
                 prefixes: PrefixList::new(),
             }? Error),
         )?;

@@ -427,3 +427,6 @@ pub(super) const REG_REGISTERED: u8 = bindings::netdev_reg_state_NETREG_REGISTER
 
 /// `reg_state` from when a device is taken out of the lists until it is freed.
 pub(super) const REG_UNREGISTERING: u8 = bindings::netdev_reg_state_NETREG_UNREGISTERING as u8;
+
+/// `reg_state` while the last references are waited for.
+pub(super) const REG_UNREGISTERED: u8 = bindings::netdev_reg_state_NETREG_UNREGISTERED as u8;

@@ -7,6 +7,7 @@
 //! Safety review: `Documentation/safety.md#netdevicewatchrs`.
 
 use super::{
+    adapter::REG_UNREGISTERED,
     read_name,
     NetName, //
 };
@@ -115,6 +116,10 @@ impl<W: Watch> Watcher<W> {
             // and until then in a namespace that is.
             unsafe {
                 let dev = (*info.cast::<bindings::netdev_notifier_info>()).dev;
+                // Said again and again while somebody holds the device. Another one may have its index by then.
+                if (*dev).reg_state == REG_UNREGISTERED {
+                    return 0;
+                }
                 let net = Net::from_raw(bindings::dev_net(dev));
                 // CAST: Never negative.
                 W::gone(&rtnl, net, (*dev).ifindex as u32);
