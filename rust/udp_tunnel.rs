@@ -334,7 +334,7 @@ pub fn xmit<T: UdpReceiver>(
 
 /// Sends packets, by a route that is looked up once; each has the DS field that is stored with it.
 ///
-/// Either all are sent or none, but for want of memory.
+/// Either all are sent or none, but for want of memory. Of none at all, only the route is looked up.
 pub fn xmit_list<T: UdpReceiver>(
     pair: &SocketPair<T>,
     list: SkbList,
@@ -433,52 +433,6 @@ pub fn xmit_list<T: UdpReceiver>(
         lost,
         clear_src,
         longest,
-    }
-}
-
-/// Bytes of the longest payload that leaves in one piece by the route that [`xmit_list`] would take
-/// now; `None` if there is none. Process or softirq context.
-pub fn longest<T: UdpReceiver>(
-    pair: &SocketPair<T>,
-    endpoint: &Endpoint,
-    mark: u32,
-    cache: Option<&DstCache>,
-) -> Option<usize> {
-    let mut cleared = false;
-    let _section = Section::new();
-    match endpoint {
-        Endpoint::None => None,
-        Endpoint::V4 {
-            addr,
-            port,
-            pad: _,
-            src,
-            src_ifindex,
-        } => {
-            let (from, to) = ((*src, pair.v4.port()), (*addr, *port));
-            let mut flow = Flow4::new(from, to, *src_ifindex, mark, &pair.bound);
-            let (sk, net) = (pair.v4.sk.as_ptr(), &pair.v4.net);
-            // SAFETY: The socket is open while borrowed; `_section` provides the context.
-            let route =
-                unsafe { check_net(sk).and_then(|()| flow.route(sk, net, cache, &mut cleared)) };
-            Some(route.ok()?.longest(L3::V4))
-        }
-        Endpoint::V6 {
-            addr,
-            port,
-            flowinfo: _,
-            scope_id,
-            src,
-        } => {
-            let socket = pair.v6.as_ref()?;
-            let (from, to) = ((src, socket.port()), (addr, *port));
-            let mut flow = Flow6::new(from, to, *scope_id, mark, &pair.bound);
-            let (sk, net) = (socket.sk.as_ptr(), &socket.net);
-            // SAFETY: As above.
-            let route =
-                unsafe { check_net(sk).and_then(|()| flow.route(sk, net, cache, &mut cleared)) };
-            Some(route.ok()?.longest(L3::V6))
-        }
     }
 }
 

@@ -183,14 +183,11 @@ pub(crate) fn put(
     let bound = config.binding.bound();
     if bound.ifindex != 0 {
         msg.put_u32(A_DEVICE_BIND_IFINDEX, bound.ifindex)?;
-    }
-    match config.binding {
-        Binding::To(_) => {
-            if let Some(name) = name_of(rtnl, net, bound.ifindex) {
-                msg.put_str(A_DEVICE_BIND_IFNAME, name.as_bytes())?;
-            }
+        if matches!(config.binding, Binding::Gone(_)) {
+            msg.put(A_DEVICE_BIND_GONE, &[])?;
+        } else if let Some(name) = name_of(rtnl, net, bound.ifindex) {
+            msg.put_str(A_DEVICE_BIND_IFNAME, name.as_bytes())?;
         }
-        Binding::Gone(_) => msg.put(A_DEVICE_BIND_GONE, &[])?,
     }
     if !bound.v4.is_unspecified() {
         msg.put(A_DEVICE_BIND_IPV4, &bound.v4.octets())?;

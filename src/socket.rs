@@ -126,7 +126,7 @@ pub(crate) fn send_messages(peer: &RcuArc<Peer>, messages: SkbList) -> bool {
 pub(crate) fn learn_path(peer: &Peer) {
     let device = &peer.device;
     let guard = read_lock();
-    let Some(pair) = device.sockets.load(&guard) else {
+    let (Some(pair), Some(dev)) = (device.sockets.load(&guard), device.dev.get(&guard)) else {
         return;
     };
     // Who sends that packet may have this lock.
@@ -134,7 +134,16 @@ pub(crate) fn learn_path(peer: &Peer) {
         return;
     };
     let mark = device.fwmark.load(Relaxed);
-    if let Some(longest) = udp_tunnel::longest(pair, &path.endpoint, mark, Some(&path.cache)) {
+    let looked_up = udp_tunnel::xmit_list(
+        pair,
+        SkbList::new(),
+        &path.endpoint,
+        dev,
+        mark,
+        Some(&path.cache),
+        Pieces::One,
+    );
+    if let Some(longest) = looked_up.longest {
         peer.fit.learn(longest);
     }
 }

@@ -155,14 +155,15 @@ class Family:
         asked = (word.split('=') for word in to)
         return self.call('device-set', nl.name(2, name) + b''.join(attributes[field](value) for field, value in asked))[0]
 
-    def switch(self, name, attribute, on):
-        """Has a switch there set, or not; errno."""
-        number = next(n for n, a in self.sets['device'].items() if a['name'] == attribute)
-        return self.call('device-set', nl.name(2, name) + nl.attr(number, bytes([on])))[0]
+    def switch(self, name, **switches):
+        """Has switches there set, or not, by one request: local_gso, copy_dscp; errno."""
+        numbers = {a['name']: n for n, a in self.sets['device'].items()}
+        asked = (nl.attr(numbers[switch.replace('_', '-')], bytes([on])) for switch, on in switches.items())
+        return self.call('device-set', nl.name(2, name) + b''.join(asked))[0]
 
     def local_gso(self, name, on):
         """Has packets of UDP's GSO kind taken whole there, or not; errno."""
-        return self.switch(name, 'local-gso', on)
+        return self.switch(name, local_gso=on)
 
     def auto_mtu(self, name, key, on):
         """Has what is too long for the path to a peer refused there, or not; errno."""
@@ -227,8 +228,8 @@ def main():
             case ['--bind', name, *to]:
                 error, found = family.bind(name, *to), []
             case [name, change]:
-                attribute, on = change.split('=')
-                error, found = family.switch(name, attribute, int(on)), []
+                switch, on = change.split('=')
+                error, found = family.switch(name, **{switch: int(on)}), []
             case [name]:
                 error, found = family.call('device-get', nl.name(2, name))
             case _:

@@ -234,3 +234,4 @@ if modprobe vrf 2>/dev/null && ip -n home link add red type vrf table 10; then
 else
 	skip "sockets that are bound to a VRF" "this kernel has no module vrf"
 fi
+verdict

@@ -27,10 +27,8 @@ MESSAGE = {4: 16 + 1040 + 16, 6: 16 + 1056 + 16}
 
 def switch(pair, **settings):
     """Sets what is named; errno."""
-    numbers = {'local_gso': 6, 'copy_dscp': 14}
     with pair.home, observe.Family() as family:
-        attributes = b''.join(observe.nl.attr(numbers[name], bytes([value])) for name, value in settings.items())
-        return family.call('device-set', observe.nl.name(2, 'wg0') + attributes)[0]
+        return family.switch('wg0', **settings)
 
 
 def is_on(pair):
