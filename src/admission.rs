@@ -5,17 +5,15 @@
 //! The rules are in `cookie.rs`, `load.rs` and `ratelimiter.rs`; here they get locks, a clock's
 //! reading and the kernel's randomness.
 
-use kernel::{
-    new_mutex,
-    prelude::*,
-    sync::Mutex, //
-};
+use kernel::prelude::*;
 
 use wgk::{
     crypto::without_traces,
     lock::{
         new_rwsem,
-        RwSemaphore, //
+        new_spinlock_bh,
+        RwSemaphore,
+        SpinLockBh, //
     },
     random,
     rcu::{
@@ -44,6 +42,7 @@ use crate::{
         COOKIE_LEN,
         COOKIE_NONCE_LEN, //
     },
+    queueing::Proof,
     ratelimiter::{
         RateLimiter,
         MAX_ENTRIES, //
@@ -69,9 +68,9 @@ pub(crate) struct Admission {
     /// The secret of `cookies`, for who can't sleep. Only there under load: made by the first that is
     /// judged then, after a change as well; taken back before one, under that lock.
     proofs: RcuCell<CookieSecret>,
-    /// Made when first under load.
+    /// Only there under load, as `proofs` is.
     #[pin]
-    rate_limiter: Mutex<Option<RateLimiter>>,
+    rate_limiter: SpinLockBh<Option<RateLimiter>>,
     /// Whether handshake messages need a cookie.
     pub(crate) load: Load,
 }
@@ -82,7 +81,7 @@ impl Admission {
         pin_init!(Self {
             cookies <- new_rwsem!(Checker::new(), "Admission::cookies"),
             proofs: RcuCell::empty(),
-            rate_limiter <- new_mutex!(None, "Admission::rate_limiter"),
+            rate_limiter <- new_spinlock_bh!(None, "Admission::rate_limiter"),
             load: Load::new(),
         })
     }
@@ -94,26 +93,50 @@ impl Admission {
         cookies.set_identity(public);
     }
 
-    /// Takes a new cookie secret if it is time, and publishes what cookies are checked with. Without
-    /// memory for that nobody counts as proved, and the next one tries again. May sleep.
+    /// Takes a new cookie secret if it is time, and publishes what messages are judged with before they
+    /// are queued. Without memory for that nobody can be, and the next one tries again. May sleep.
     fn renew(&self, now_ns: u64) {
+        if self.rate_limiter.lock().is_none() {
+            let made = RateLimiter::new(SipKey::random(), MAX_ENTRIES).ok();
+            // Of two that are made at once, one is dropped: without the lock.
+            let _other = core::mem::replace(&mut *self.rate_limiter.lock(), made);
+        }
         let mut cookies = self.cookies.write();
         cookies.renew_secret(now_ns, random_bytes);
         let copy = || RcuArc::new(cookies.secret()?, GFP_KERNEL).ok();
         drop(self.proofs.swap(without_traces(copy)));
     }
 
-    /// Whether the MAC2 of a handshake message was made with a cookie that its source was sent: under
-    /// load. Any context.
+    /// Judges a handshake message by its MAC2 before it is queued, under load: whether that was made with
+    /// a cookie that its source was sent, and how many such came from there; an error if it is to be
+    /// dropped. Where this can't be said it is left to the worker. Any context.
     ///
-    /// Costs a keyed BLAKE2s of the source, and one of up to 132 bytes.
-    pub(crate) fn is_proved(&self, message: &[u8], source: &Endpoint, now_ns: u64) -> bool {
+    /// Costs a keyed BLAKE2s of the source, and one of up to 132 bytes. MAC1 is left to the worker: who
+    /// was sent a cookie can make that, too, so it tells nothing more, and costs half as much again.
+    pub(crate) fn prove(
+        &self,
+        message: &[u8],
+        source: &Endpoint,
+        now_ns: u64,
+    ) -> Result<Proof, Reason> {
         let mut bytes = [0; SOURCE_LEN];
         let len = source_bytes(source, &mut bytes);
-        let guard = read_lock();
-        self.proofs
-            .load(&guard)
-            .is_some_and(|secret| secret.proves(message, &bytes[..len], now_ns))
+        {
+            let guard = read_lock();
+            match self.proofs.load(&guard) {
+                Some(secret) if secret.is_fresh(now_ns) => {
+                    if !secret.proves(message, &bytes[..len], now_ns) {
+                        return Ok(Proof::Missing);
+                    }
+                }
+                _ => return Ok(Proof::NotAsked),
+            }
+        }
+        match self.within_rate(source, now_ns) {
+            Some(true) => Ok(Proof::Given),
+            Some(false) => Err(self.refuse()),
+            None => Ok(Proof::NotAsked),
+        }
     }
 
     /// Whether the device is under load, with `queued` handshake messages waiting. May sleep.
@@ -121,56 +144,62 @@ impl Admission {
         let state = self.load.check(queued, now_ns);
         if state == State::Over {
             // By now every bucket would be full again.
-            *self.rate_limiter.lock() = None;
+            let over = self.rate_limiter.lock().take();
+            drop(over);
         }
         state
     }
 
-    /// Judges a handshake message by its MACs and by how many came from its source; an error if
-    /// it's to be dropped. May sleep.
+    /// Judges a handshake message, of which `proof` was seen when it was queued, by its MACs and by how
+    /// many came from its source; an error if it's to be dropped. May sleep.
     pub(crate) fn check(
         &self,
         message: &[u8],
         source: &Endpoint,
+        proof: Proof,
         under_load: bool,
         now_ns: u64,
     ) -> Result<Admitted, Reason> {
         let mut bytes = [0; SOURCE_LEN];
         let len = source_bytes(source, &mut bytes);
-        if under_load && (self.proofs.is_null() || self.cookies.read().secret_due(now_ns)) {
+        if under_load
+            && (self.proofs.is_null()
+                || self.rate_limiter.lock().is_none()
+                || self.cookies.read().secret_due(now_ns))
+        {
             self.renew(now_ns);
         }
-        let state = self
-            .cookies
-            .read()
-            .mac_state(message, &bytes[..len], under_load, now_ns);
+        let state = self.cookies.read().mac_state(
+            message,
+            &bytes[..len],
+            under_load && proof == Proof::NotAsked,
+            now_ns,
+        );
         match state {
             MacState::Invalid => Err(Reason::HandshakeMac),
-            MacState::ValidNoCookie if under_load => Ok(Admitted::Cookie),
+            MacState::ValidNoCookie if under_load && proof != Proof::Given => Ok(Admitted::Cookie),
             MacState::ValidNoCookie => Ok(Admitted::Work),
-            MacState::ValidWithCookie => source
-                .ip()
-                .filter(|ip| self.within_rate(*ip, now_ns))
-                .map(|_| Admitted::Work)
-                .ok_or_else(|| {
-                    // Who floods with one honest cookie keeps up the load that holds him off.
-                    self.load.refused();
-                    Reason::HandshakeRate
-                }),
+            // No memory for the limiter: under load, that is a reason to refuse.
+            MacState::ValidWithCookie => match self.within_rate(source, now_ns) {
+                Some(true) => Ok(Admitted::Work),
+                _ => Err(self.refuse()),
+            },
         }
     }
 
-    /// Whether `source` may have another handshake message processed now.
-    fn within_rate(&self, source: core::net::IpAddr, now_ns: u64) -> bool {
+    /// Whether `source` may have another handshake message processed now, which is charged for; `None` if
+    /// there is no limiter.
+    fn within_rate(&self, source: &Endpoint, now_ns: u64) -> Option<bool> {
+        let ip = source.ip()?;
         let mut limiter = self.rate_limiter.lock();
-        if limiter.is_none() {
-            *limiter = RateLimiter::new(SipKey::random(), MAX_ENTRIES).ok();
-        }
-        match (*limiter).as_mut() {
-            Some(limiter) => limiter.allow(0, source, now_ns),
-            // No memory for the limiter: under load, that is a reason to refuse.
-            None => false,
-        }
+        Some((*limiter).as_mut()?.allow(0, ip, now_ns))
+    }
+
+    /// Notes a message that comes too soon after others of its source: who floods with one honest cookie
+    /// keeps up the load that holds him off.
+    fn refuse(&self) -> Reason {
+        self.load.refused();
+        Reason::HandshakeRate
     }
 
     /// A cookie reply to the handshake message with this MAC1 from `to`. May sleep.

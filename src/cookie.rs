@@ -86,7 +86,8 @@ impl CookieSecret {
         }
     }
 
-    fn is_fresh(&self, now_ns: u64) -> bool {
+    /// Whether cookies are made and taken with it.
+    pub fn is_fresh(&self, now_ns: u64) -> bool {
         !expired(self.birth_ns, COOKIE_SECRET_MAX_AGE_NS, now_ns)
     }
 

@@ -43,7 +43,8 @@ use wgk::{
 use crate::{
     messages::{
         MAX_QUEUED_INCOMING_HANDSHAKES,
-        MAX_QUEUED_PACKETS, //
+        MAX_QUEUED_PACKETS,
+        MAX_QUEUED_UNPROVEN, //
     },
     workers::Workers, //
 };
@@ -166,20 +167,69 @@ impl<O: RcuObject> Stage<O> {
     }
 }
 
+/// What is known of a message's sender when it is queued.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Proof {
+    /// Nobody has asked.
+    NotAsked = 0,
+    /// He was asked to prove where he is, and has not.
+    Missing = 1,
+    /// He has proved where he is, and does not come too often.
+    Given = 2,
+}
+
 /// What is done with the messages of a queue.
 pub(crate) trait Handler: Send + Sync {
     /// Works on one message; `queued` wait, this one counted. Process context.
-    fn handle(&self, message: SkBuff, queued: usize);
+    fn handle(&self, message: SkBuff, proof: Proof, queued: usize);
 
     /// So many were dropped unseen. Any context.
     fn purged(&self, messages: usize);
 }
 
-/// Messages that wait for a worker; bounded, oldest first.
+/// Messages that wait: a list for each [`Proof`], in each the oldest first.
+struct Lists {
+    by_proof: [SkbList; 3],
+    /// Whose turn it is, where both wait.
+    given_next: bool,
+}
+
+impl Lists {
+    const EMPTY: Self = Self {
+        by_proof: [const { SkbList::new() }; 3],
+        given_next: true,
+    };
+
+    fn len(&self) -> usize {
+        self.by_proof.iter().map(SkbList::len).sum()
+    }
+
+    fn pop_from(&mut self, proof: Proof) -> Option<(SkBuff, Proof)> {
+        Some((self.by_proof[proof as usize].pop_front()?, proof))
+    }
+
+    /// The next message. Those that nobody has asked came before the load, or after it. Of the others,
+    /// each in turn: who has proved where he is does not wait behind a flood of those who have not, nor
+    /// keeps he them from getting a cookie.
+    fn pop(&mut self) -> Option<(SkBuff, Proof)> {
+        let order = if self.given_next {
+            [Proof::NotAsked, Proof::Given, Proof::Missing]
+        } else {
+            [Proof::NotAsked, Proof::Missing, Proof::Given]
+        };
+        let next = order.into_iter().find_map(|proof| self.pop_from(proof))?;
+        if next.1 != Proof::NotAsked {
+            self.given_next = next.1 == Proof::Missing;
+        }
+        Some(next)
+    }
+}
+
+/// Messages that wait for a worker; bounded.
 #[pin_data]
 struct Messages {
     #[pin]
-    queue: SpinLockBh<SkbList>,
+    queue: SpinLockBh<Lists>,
     /// Messages queued or being worked on: the measure of load.
     len: HotAtomic<u32>,
     handler: KBox<dyn Handler>,
@@ -188,10 +238,10 @@ struct Messages {
 impl PerCpuWorker for Messages {
     fn run(ctx: &Self, _cpu: u32) {
         loop {
-            let Some(message) = ctx.queue.lock().pop_front() else {
+            let Some((message, proof)) = ctx.queue.lock().pop() else {
                 return;
             };
-            ctx.handler.handle(message, ctx.len());
+            ctx.handler.handle(message, proof, ctx.len());
             ctx.len.fetch_sub(1, Relaxed);
             cpu::cond_resched();
         }
@@ -215,7 +265,7 @@ impl MessageQueue {
     pub(crate) fn new(queue: Arc<WorkQueue>, handler: KBox<dyn Handler>) -> Result<Self> {
         let messages = Arc::pin_init(
             try_pin_init!(Messages {
-                queue <- new_spinlock_bh!(SkbList::new(), "Messages::queue"),
+                queue <- new_spinlock_bh!(Lists::EMPTY, "Messages::queue"),
                 len: HotAtomic::new(0),
                 handler,
             }? Error),
@@ -232,16 +282,17 @@ impl MessageQueue {
         self.work.context().len()
     }
 
-    /// Queues a message and calls a worker; hands the message back if there are `room` already, or
-    /// the queue is contended while half full (then the sender floods, and a lock that many CPUs
-    /// fight for would cost more than the message). Any context.
-    pub(crate) fn push(&self, message: SkBuff, room: usize) -> Result<(), SkBuff> {
+    /// Queues a message and calls a worker; hands the message back if there is no room, or the queue is
+    /// contended while half full (then the sender floods, and a lock that many CPUs fight for would
+    /// cost more than the message). Once anybody is asked for a proof, half of the room is for who has
+    /// given one, and half for who has not. Any context.
+    pub(crate) fn push(&self, message: SkBuff, proof: Proof) -> Result<(), SkBuff> {
         let messages = self.work.context();
         let len = messages.len();
-        if len >= room {
+        if len >= MAX_QUEUED_INCOMING_HANDSHAKES {
             return Err(message);
         }
-        let queue = if len > MAX_QUEUED_INCOMING_HANDSHAKES / 2 {
+        let queue = if len > MAX_QUEUED_INCOMING_HANDSHAKES / 2 && proof != Proof::Given {
             messages.queue.try_lock()
         } else {
             Some(messages.queue.lock())
@@ -249,10 +300,17 @@ impl MessageQueue {
         let Some(mut queue) = queue else {
             return Err(message);
         };
-        if queue.len() >= room {
+        let (len, given) = (messages.len(), queue.by_proof[Proof::Given as usize].len());
+        let full = match proof {
+            _ if len >= MAX_QUEUED_INCOMING_HANDSHAKES => true,
+            Proof::NotAsked => false,
+            Proof::Missing => len.saturating_sub(given) >= MAX_QUEUED_UNPROVEN,
+            Proof::Given => given >= MAX_QUEUED_INCOMING_HANDSHAKES - MAX_QUEUED_UNPROVEN,
+        };
+        if full {
             return Err(message);
         }
-        queue.push_back(message);
+        queue.by_proof[proof as usize].push_back(message);
         messages.len.fetch_add(1, Relaxed);
         drop(queue);
         self.work.enqueue_on(cpu::next_online(&self.last_cpu));
@@ -262,9 +320,9 @@ impl MessageQueue {
     /// Drops what is queued; what is being worked on goes on. Any context.
     pub(crate) fn purge(&self) {
         let messages = self.work.context();
-        let list = messages.queue.lock().take();
-        messages.len.fetch_sub(list.len() as u32, Relaxed);
-        messages.handler.purged(list.len());
+        let lists = core::mem::replace(&mut *messages.queue.lock(), Lists::EMPTY);
+        messages.len.fetch_sub(lists.len() as u32, Relaxed);
+        messages.handler.purged(lists.len());
     }
 }
 
@@ -281,6 +339,40 @@ mod tests {
         rcu::RcuArc,
         workqueue::WqFlags, //
     };
+
+    /// Who has proved where he is and who has not take turns, each the oldest first; who was not asked
+    /// came before.
+    #[test]
+    fn turns() -> Result {
+        let mut lists = Lists::EMPTY;
+        let waiting = [
+            (Proof::Missing, 1),
+            (Proof::Missing, 2),
+            (Proof::Missing, 3),
+            (Proof::Given, 4),
+            (Proof::Given, 5),
+            (Proof::NotAsked, 6),
+        ];
+        for (proof, len) in waiting {
+            let message = SkBuff::with_payload(&[0; 6][..len], 0, GFP_KERNEL)?;
+            lists.by_proof[proof as usize].push_back(message);
+        }
+        assert_eq!(lists.len(), 6);
+        for (proof, len) in [
+            (Proof::NotAsked, 6),
+            (Proof::Given, 4),
+            (Proof::Missing, 1),
+            (Proof::Given, 5),
+            (Proof::Missing, 2),
+            (Proof::Missing, 3),
+        ] {
+            let (message, of) = lists.pop().ok_or(EINVAL)?;
+            assert_eq!((of, message.len()), (proof, len));
+            message.consume();
+        }
+        assert!(lists.pop().is_none());
+        Ok(())
+    }
 
     struct Owner;
 

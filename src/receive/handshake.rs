@@ -31,15 +31,16 @@ use crate::{
         CookieReply,
         Initiation,
         Kind,
-        Response,
-        MAX_QUEUED_INCOMING_HANDSHAKES,
-        MAX_QUEUED_UNPROVEN, //
+        Response, //
     },
     noise,
     on_demand,
     overload,
     peer::Peer,
-    queueing::Handler,
+    queueing::{
+        Handler,
+        Proof, //
+    },
     resources::{
         self,
         Resources, //
@@ -55,22 +56,18 @@ pub(super) fn queue(device: &Device, mut packet: UdpPacket) {
         device.drops.add(Reason::RxDown, 1);
         return;
     };
-    // Under load, half of the room is for who has proved where he is, so that he gets in, and sooner.
-    // Only where it matters this is looked at here: when the other half is taken.
-    let room = if !device.admission.load.is_on()
-        || (resources.handshake.len() >= MAX_QUEUED_UNPROVEN
-            && is_proved(device, resources, &mut packet, &guard))
-    {
-        MAX_QUEUED_INCOMING_HANDSHAKES
+    let proof = if device.admission.load.is_on() {
+        proof(device, resources, &mut packet, &guard)
     } else {
-        MAX_QUEUED_UNPROVEN
+        Ok(Proof::NotAsked)
     };
-    let refused = if !random::ready() {
-        Some(Reason::HandshakeEntropy)
-    } else if resources.handshake.push(packet.into_inner(), room).is_err() {
-        Some(Reason::HandshakeQueue)
-    } else {
-        None
+    let refused = match proof {
+        _ if !random::ready() => Some(Reason::HandshakeEntropy),
+        Err(reason) => Some(reason),
+        Ok(proof) => {
+            let queued = resources.handshake.push(packet.into_inner(), proof);
+            queued.is_err().then_some(Reason::HandshakeQueue)
+        }
     };
     if let Some(reason) = refused {
         device.drops.add(reason, 1);
@@ -78,39 +75,43 @@ pub(super) fn queue(device: &Device, mut packet: UdpPacket) {
     }
 }
 
-/// Whether a handshake message under load may have the room that is kept: it has a MAC2 made with a
-/// cookie of ours, or is a cookie reply for an index of ours, which nobody knows who does not see
-/// our messages. Softirq.
+/// What a handshake message under load proves of its sender: it has a MAC2 made with a cookie of ours,
+/// or is a cookie reply for an index of ours, which nobody knows who does not see our messages. An error
+/// if it is to be dropped. Softirq.
 ///
-/// An initiation costs 6 blocks of BLAKE2s here, and none without MAC2. MAC1 is left to the worker: who
-/// was sent a cookie can make that, too, so it tells nothing more, and costs half as much again.
-fn is_proved(
+/// An initiation costs 6 blocks of BLAKE2s here, and none without MAC2.
+fn proof(
     device: &Device,
     resources: &Resources,
     packet: &mut UdpPacket,
     guard: &Guard,
-) -> bool {
+) -> Result<Proof, Reason> {
     let (source, len) = (packet.source(), packet.len());
     let Some(message) = packet.head(len).filter(|message| claims_proof(message)) else {
-        return false;
+        return Ok(Proof::Missing);
     };
     if classify(message, len) == Some(Kind::CookieReply) {
-        return CookieReply::ref_from_prefix(message).is_ok_and(|(reply, _)| {
+        let is_ours = CookieReply::ref_from_prefix(message).is_ok_and(|(reply, _)| {
             let index = reply.receiver_index.get();
             resources.indices.lookup(index, guard).is_some()
+        });
+        return Ok(if is_ours {
+            Proof::Given
+        } else {
+            Proof::Missing
         });
     }
     device
         .admission
-        .is_proved(message, &source, boottime_coarse_ns())
+        .prove(message, &source, boottime_coarse_ns())
 }
 
 /// What is done with the handshake messages of a device.
 pub(crate) struct Handshakes(pub(crate) RcuArc<Device>);
 
 impl Handler for Handshakes {
-    fn handle(&self, message: SkBuff, queued: usize) {
-        handshake(&self.0, message, queued);
+    fn handle(&self, message: SkBuff, proof: Proof, queued: usize) {
+        handshake(&self.0, message, proof, queued);
     }
 
     fn purged(&self, messages: usize) {
@@ -120,7 +121,7 @@ impl Handler for Handshakes {
 
 /// Works on one handshake message, which is used up if it was let in or answered, and lost otherwise.
 /// Process context (handshake worker); `queued` messages wait.
-fn handshake(device: &RcuArc<Device>, skb: SkBuff, queued: usize) {
+fn handshake(device: &RcuArc<Device>, skb: SkBuff, proof: Proof, queued: usize) {
     // Its headers and length were checked before it was queued.
     let len = skb.len();
     let mut buffer = [0u8; size_of::<Initiation>()];
@@ -148,7 +149,8 @@ fn handshake(device: &RcuArc<Device>, skb: SkBuff, queued: usize) {
     }
 
     let loaded = overload::under_load(device, queued, now);
-    let needs_cookie = match device.admission.check(message, &source, loaded, now) {
+    let admitted = device.admission.check(message, &source, proof, loaded, now);
+    let needs_cookie = match admitted {
         Ok(admitted) => admitted == Admitted::Cookie,
         Err(reason) => {
             device.drops.add(reason, 1);
