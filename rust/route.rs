@@ -26,7 +26,11 @@ use crate::{
         L3,
         UDP_HEADER, //
     },
-    udp_tunnel::Bound, //
+    udp_tunnel::{
+        Bound,
+        How,
+        Way, //
+    }, //
 };
 use core::{
     mem::{
@@ -68,6 +72,12 @@ impl Route {
     unsafe fn from_raw(dst: *mut bindings::dst_entry) -> Option<Self> {
         // INVARIANT: By the requirement.
         NonNull::new(dst).map(Self)
+    }
+
+    /// Whether it leaves by that device, or by one that is in that VRF. Under RCU.
+    fn leaves_by(&self, ifindex: i32) -> bool {
+        // SAFETY: Valid by the type invariants.
+        self.ifindex() == ifindex || unsafe { bindings::dst_in_l3mdev(self.0.as_ptr(), ifindex) }
     }
 
     fn ifindex(&self) -> i32 {
@@ -154,13 +164,16 @@ pub(crate) struct Flow4 {
     src_ifindex: i32,
     /// Our address is the one that the socket is bound to.
     fixed: bool,
+    way: Way,
 }
 
 /// What to route, over IPv6.
 pub(crate) struct Flow6 {
     pub(crate) fl: bindings::flowi6,
     /// As for [`Flow4`].
+    src_ifindex: i32,
     fixed: bool,
+    way: Way,
 }
 
 fn common(mark: u32, oif: i32) -> bindings::flowi_common {
@@ -193,14 +206,14 @@ impl Flow4 {
         (src, source): ([u8; 4], u16),
         (addr, dest): ([u8; 4], u16),
         src_ifindex: i32,
-        mark: u32,
+        how: &How,
         bound: &Bound,
     ) -> Self {
         let fixed = !bound.v4.is_unspecified();
         let src = if fixed { bound.v4.octets() } else { src };
         Self {
             fl: bindings::flowi4 {
-                __fl_common: common(mark, bound.ifindex as i32),
+                __fl_common: common(how.mark, bound.ifindex as i32),
                 saddr: u32::from_ne_bytes(src),
                 daddr: u32::from_ne_bytes(addr),
                 uli: ports(source, dest),
@@ -212,6 +225,7 @@ impl Flow4 {
                 src_ifindex
             },
             fixed,
+            way: how.way,
         }
     }
 
@@ -257,15 +271,25 @@ impl Flow4 {
                 }
                 self.forget_src(cache, cleared);
             }
+            let asked = self.fl;
             let mut route = self.lookup(sk);
             let unusable = match &route {
                 Ok(route) => route.ifindex() != self.src_ifindex,
                 Err(e) => *e == EINVAL,
             };
             if self.src_ifindex != 0 && unusable {
-                self.forget_src(cache, cleared);
-                drop(route);
-                route = self.lookup(sk);
+                let back = match (&route, self.way) {
+                    (Ok(_), Way::Back) => self.lookup_back(sk, asked),
+                    _ => None,
+                };
+                route = match back {
+                    Some(back) => Ok(back),
+                    None => {
+                        self.forget_src(cache, cleared);
+                        drop(route);
+                        self.lookup(sk)
+                    }
+                };
             }
             let route = route?;
             if let Some(routes) = cache.and_then(|cache| cache.fill(net)) {
@@ -284,6 +308,34 @@ impl Flow4 {
             let net = bindings::sk_net(sk);
             let route = from_err_ptr(bindings::ip_route_output_flow(net, &mut self.fl, sk))?;
             Route::from_raw(route.cast()).ok_or(EINVAL)
+        }
+    }
+
+    /// A route by the device that the other end was heard by, if there is one in the table that answers
+    /// anyhow, or in the device's VRF. Then it is that of `fl`.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Flow4::route`].
+    unsafe fn lookup_back(
+        &mut self,
+        sk: *mut bindings::sock,
+        mut asked: bindings::flowi4,
+    ) -> Option<Route> {
+        // SAFETY: By the requirement.
+        unsafe {
+            // Where there is none, output routing makes one up, to a neighbour.
+            if !bindings::route4_has(bindings::sk_net(sk), &asked, self.src_ifindex) {
+                return None;
+            }
+            asked.__fl_common.flowic_oif = self.src_ifindex;
+            let best = core::mem::replace(&mut self.fl, asked);
+            let route = self.lookup(sk).ok();
+            let back = route.filter(|route| route.leaves_by(self.src_ifindex));
+            if back.is_none() {
+                self.fl = best;
+            }
+            back
         }
     }
 
@@ -307,7 +359,8 @@ impl Flow6 {
         (src, source): (&[u8; 16], u16),
         (addr, dest): (&[u8; 16], u16),
         scope_id: u32,
-        mark: u32,
+        src_ifindex: i32,
+        how: &How,
         bound: &Bound,
     ) -> Self {
         let fixed = !bound.v6.is_unspecified();
@@ -318,7 +371,7 @@ impl Flow6 {
         };
         Self {
             fl: bindings::flowi6 {
-                __fl_common: common(mark, oif as i32),
+                __fl_common: common(how.mark, oif as i32),
                 daddr: in6(addr),
                 saddr: if fixed {
                     in6(&bound.v6.octets())
@@ -328,7 +381,10 @@ impl Flow6 {
                 uli: ports(source, dest),
                 ..pin_init::zeroed()
             },
+            // With one of these, there is nothing to choose.
+            src_ifindex: if fixed || oif != 0 { 0 } else { src_ifindex },
             fixed,
+            way: how.way,
         }
     }
 
@@ -367,16 +423,61 @@ impl Flow6 {
                     return Err(EADDRNOTAVAIL);
                 }
                 self.fl.saddr = in6(&[0; 16]);
+                self.src_ifindex = 0;
                 *cleared = true;
                 if let Some(cache) = cache {
                     cache.reset();
                 }
             }
-            let route = Route::from_raw(from_err_ptr(bindings::route6(sk, fl))?).ok_or(EINVAL)?;
+            let asked = self.fl;
+            let best = self.lookup(sk)?;
+            let back = if self.way == Way::Back
+                && self.src_ifindex != 0
+                && !best.leaves_by(self.src_ifindex)
+            {
+                self.lookup_back(sk, &asked, &best)
+            } else {
+                None
+            };
+            let route = back.unwrap_or(best);
             if let Some(routes) = cache.and_then(|cache| cache.fill(net)) {
                 bindings::route6_cache(routes.as_ptr(), route.as_ptr(), &self.fl.saddr);
             }
             Ok(route)
         }
+    }
+
+    /// # Safety
+    ///
+    /// As for [`Flow6::route`].
+    unsafe fn lookup(&mut self, sk: *mut bindings::sock) -> Result<Route> {
+        // SAFETY: By the requirement. The route comes with a reference.
+        unsafe {
+            let route = from_err_ptr(bindings::route6(sk, &raw mut self.fl))?;
+            Route::from_raw(route).ok_or(EINVAL)
+        }
+    }
+
+    /// As [`Flow4::lookup_back`], where `best` is the way that the table prefers.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Flow6::route`].
+    unsafe fn lookup_back(
+        &self,
+        sk: *mut bindings::sock,
+        asked: &bindings::flowi6,
+        best: &Route,
+    ) -> Option<Route> {
+        // SAFETY: By the requirement. The route comes with a reference.
+        let route = unsafe {
+            Route::from_raw(bindings::route6_by(
+                sk,
+                asked,
+                best.as_ptr(),
+                self.src_ifindex,
+            ))
+        };
+        route.filter(|route| route.leaves_by(self.src_ifindex))
     }
 }

@@ -63,6 +63,7 @@ use kernel::prelude::*;
 
 mod bound;
 mod endpoint;
+mod how;
 #[cfg(CONFIG_KUNIT = "y")]
 mod kunit;
 
@@ -70,6 +71,11 @@ use bound::create;
 
 pub use bound::Bound;
 pub use endpoint::Endpoint;
+pub use how::{
+    How,
+    Pieces,
+    Way, //
+};
 
 // What is accessed as a field is where C has it.
 const _: () = {
@@ -287,18 +293,6 @@ impl<T: UdpReceiver> SocketPair<T> {
     }
 }
 
-/// In how many pieces a packet may arrive.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Pieces {
-    /// Any number: it is fragmented where it is too long, here or on the way.
-    Any,
-    /// One: a router that would have to fragment it (IPv4, if this host listens to such routers; with IPv6,
-    /// no router ever does) tells this host so, whose route remembers. The socket has the mark from then on, by
-    /// which that route is found. Only what is too long for the route by which it leaves is
-    /// fragmented, here.
-    One,
-}
-
 /// What became of a packet, or of a list.
 pub struct Xmit {
     /// Whether it was sent, that is, handed to a route.
@@ -314,7 +308,7 @@ pub struct Xmit {
 
 /// Sends a packet.
 ///
-/// `mark`: the firewall mark, which also chooses the route. `ds`: the DS field of the outer header.
+/// `ds`: the DS field of the outer header.
 /// Process or softirq context.
 #[inline]
 pub fn xmit<T: UdpReceiver>(
@@ -322,14 +316,14 @@ pub fn xmit<T: UdpReceiver>(
     mut skb: SkBuff,
     endpoint: &Endpoint,
     dev: &RegisteredDevice,
-    mark: u32,
+    how: &How,
     ds: u8,
     cache: Option<&DstCache>,
 ) -> Xmit {
     skb.set_ds(ds);
     let mut list = SkbList::new();
     list.push_back(skb);
-    xmit_list(pair, list, endpoint, dev, mark, cache, Pieces::Any)
+    xmit_list(pair, list, endpoint, dev, how, cache)
 }
 
 /// Sends packets, by a route that is looked up once; each has the DS field that is stored with it.
@@ -340,19 +334,18 @@ pub fn xmit_list<T: UdpReceiver>(
     list: SkbList,
     endpoint: &Endpoint,
     dev: &RegisteredDevice,
-    mark: u32,
+    how: &How,
     cache: Option<&DstCache>,
-    pieces: Pieces,
 ) -> Xmit {
     let mut clear_src = false;
     let mut lost = 0;
     let mut longest = None;
     // `sk` must be open.
     let mut learn = |sk: *mut bindings::sock, route: &Route, l3| {
-        if pieces == Pieces::One {
+        if how.pieces == Pieces::One {
             longest = Some(route.longest(l3));
             // SAFETY: Open, as said.
-            unsafe { bindings::sk_follow_mark(sk, mark) };
+            unsafe { bindings::sk_follow_mark(sk, how.mark) };
         }
     };
     let _section = Section::new();
@@ -366,7 +359,7 @@ pub fn xmit_list<T: UdpReceiver>(
             src_ifindex,
         } => {
             let (from, to) = ((*src, pair.v4.port()), (*addr, *port));
-            let mut flow = Flow4::new(from, to, *src_ifindex, mark, &pair.bound);
+            let mut flow = Flow4::new(from, to, *src_ifindex, how, &pair.bound);
             let (sk, net) = (pair.v4.sk.as_ptr(), &pair.v4.net);
             // SAFETY: The socket is open while borrowed; `_section` provides the context. In `xmit`, the
             // reference to the route is there, and passes on unless `hold`; what is sent is counted
@@ -386,9 +379,9 @@ pub fn xmit_list<T: UdpReceiver>(
                                 others,
                                 dev.as_ptr(),
                                 &flow.fl,
-                                mark,
+                                how.mark,
                                 ds,
-                                pieces == Pieces::One,
+                                how.pieces == Pieces::One,
                             )
                         })
                     })
@@ -400,9 +393,10 @@ pub fn xmit_list<T: UdpReceiver>(
             flowinfo: _,
             scope_id,
             src,
+            src_ifindex,
         } => pair.v6.as_ref().ok_or(ENONET).and_then(|socket| {
             let (from, to) = ((src, socket.port()), (addr, *port));
-            let mut flow = Flow6::new(from, to, *scope_id, mark, &pair.bound);
+            let mut flow = Flow6::new(from, to, *scope_id, *src_ifindex, how, &pair.bound);
             let (sk, net) = (socket.sk.as_ptr(), &socket.net);
             // SAFETY: As above.
             unsafe {
@@ -420,7 +414,7 @@ pub fn xmit_list<T: UdpReceiver>(
                                 others,
                                 dev.as_ptr(),
                                 &flow.fl,
-                                mark,
+                                how.mark,
                                 ds,
                             )
                         })

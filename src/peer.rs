@@ -59,7 +59,10 @@ use wgk::{
         new_timer,
         Timer, //
     },
-    udp_tunnel::Endpoint, //
+    udp_tunnel::{
+        Endpoint,
+        Way, //
+    }, //
 };
 
 use crate::{
@@ -133,6 +136,40 @@ pub(crate) struct Path {
     pub(crate) cache: DstCache,
     /// How often the peer was heard from another place than before.
     pub(crate) roamed: u32,
+    /// Whether the peer said where it is by calling, after the user had.
+    pub(crate) called: bool,
+}
+
+/// Who says where a peer is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Said {
+    ByUser,
+    /// The peer, by an initiation.
+    ByCall,
+    /// The peer, by any other message.
+    ByMessage,
+}
+
+impl Said {
+    /// [`Path::called`], if it was that before.
+    fn called(self, before: bool) -> bool {
+        match self {
+            Self::ByUser => false,
+            Self::ByCall => true,
+            Self::ByMessage => before,
+        }
+    }
+}
+
+impl Path {
+    /// Which way messages go: who calls is answered the way it came.
+    pub(crate) fn way(&self) -> Way {
+        if self.called {
+            Way::Back
+        } else {
+            Way::Best
+        }
+    }
 }
 
 /// Timer deadlines and what is read beside them.
@@ -268,6 +305,7 @@ impl Peer {
                     endpoint: Endpoint::None,
                     cache: DstCache::new(),
                     roamed: 0,
+                    called: false,
                 }, "Peer::path"),
                 place: HotAtomic::new(0),
                 looped_ns: HotAtomic::new(0),
@@ -357,13 +395,23 @@ impl Peer {
 
     /// Takes an endpoint that the user has set.
     pub(crate) fn configure_endpoint(&self, endpoint: &Endpoint) {
-        self.move_to(endpoint, false);
+        self.move_to(endpoint, Said::ByUser);
+    }
+
+    /// Follows the peer to where an accepted initiation of its came from. Process context.
+    pub(crate) fn called_from(this: &RcuArc<Self>, endpoint: &Endpoint) {
+        Self::follow(this, endpoint, Said::ByCall);
     }
 
     /// Follows the peer to where an authentic message of its came from. Any context.
     #[inline]
     pub(crate) fn set_endpoint(this: &RcuArc<Self>, endpoint: &Endpoint) {
-        let moved = this.move_to(endpoint, true);
+        Self::follow(this, endpoint, Said::ByMessage);
+    }
+
+    #[inline]
+    fn follow(this: &RcuArc<Self>, endpoint: &Endpoint, said: Said) {
+        let moved = this.move_to(endpoint, said);
         if moved && events::heard(&this.device) {
             Self::tell_endpoint(this);
         }
@@ -378,15 +426,22 @@ impl Peer {
     }
 
     /// Whether that is another place than before.
-    fn move_to(&self, endpoint: &Endpoint, heard: bool) -> bool {
-        // Packets come in bursts from one place: look first, with the shared lock.
-        if matches!(endpoint, Endpoint::None) || self.path.read().endpoint.same_path(endpoint) {
+    fn move_to(&self, endpoint: &Endpoint, said: Said) -> bool {
+        if matches!(endpoint, Endpoint::None) {
             return false;
         }
+        {
+            // Packets come in bursts from one place: look first, with the shared lock.
+            let path = self.path.read();
+            if path.endpoint.same_path(endpoint) && said.called(path.called) == path.called {
+                return false;
+            }
+        }
         let mut path = self.path.write();
+        path.called = said.called(path.called);
         let known = !matches!(path.endpoint, Endpoint::None);
         let moved = !path.endpoint.same_place(endpoint);
-        if heard && known && moved {
+        if said != Said::ByUser && known && moved {
             path.roamed = path.roamed.saturating_add(1);
         }
         path.endpoint = *endpoint;

@@ -19,8 +19,10 @@ use wgk::{
         self,
         Bound,
         Endpoint,
+        How,
         Pieces,
         SocketPair,
+        Way,
         Xmit, //
     }, //
 };
@@ -88,20 +90,17 @@ pub(crate) fn send_messages(peer: &RcuArc<Peer>, messages: SkbList) -> bool {
     };
     let (sent, stale) = {
         let path = peer.path.read();
+        let how = How {
+            mark,
+            pieces,
+            way: path.way(),
+        };
         let Xmit {
             result,
             lost,
             clear_src,
             longest,
-        } = udp_tunnel::xmit_list(
-            pair,
-            messages,
-            &path.endpoint,
-            dev,
-            mark,
-            Some(&path.cache),
-            pieces,
-        );
+        } = udp_tunnel::xmit_list(pair, messages, &path.endpoint, dev, &how, Some(&path.cache));
         if let Some(longest) = longest {
             // With the path still locked: it is that of this endpoint.
             peer.fit.learn(longest);
@@ -133,15 +132,18 @@ pub(crate) fn learn_path(peer: &Peer) {
     let Some(path) = peer.path.try_read() else {
         return;
     };
-    let mark = device.fwmark.load(Relaxed);
+    let how = How {
+        mark: device.fwmark.load(Relaxed),
+        pieces: Pieces::One,
+        way: path.way(),
+    };
     let looked_up = udp_tunnel::xmit_list(
         pair,
         SkbList::new(),
         &path.endpoint,
         dev,
-        mark,
+        &how,
         Some(&path.cache),
-        Pieces::One,
     );
     if let Some(longest) = looked_up.longest {
         peer.fit.learn(longest);
@@ -176,6 +178,11 @@ fn try_send_message(
     let mark = device.fwmark.load(Relaxed);
     let (sent, stale) = {
         let path = peer.path.read();
+        let how = How {
+            mark,
+            pieces: Pieces::Any,
+            way: path.way(),
+        };
         // Both change under the lock.
         if only.is_some_and(|place| place != peer.place()) {
             return Ok(false);
@@ -185,7 +192,7 @@ fn try_send_message(
             lost,
             clear_src,
             longest: _,
-        } = udp_tunnel::xmit(pair, skb, &path.endpoint, dev, mark, ds, Some(&path.cache));
+        } = udp_tunnel::xmit(pair, skb, &path.endpoint, dev, &how, ds, Some(&path.cache));
         if result.is_ok() {
             peer.count_tx(message.len());
         }
@@ -229,9 +236,13 @@ pub(crate) fn send_cookie(
         device.drops.add(Reason::TxHandshake, 1);
         return;
     };
-    let mark = device.fwmark.load(Relaxed);
+    let how = How {
+        mark: device.fwmark.load(Relaxed),
+        pieces: Pieces::Any,
+        way: Way::Back,
+    };
     // Whether it arrives is the network's affair: the sender repeats its message.
-    let sent = udp_tunnel::xmit(pair, skb, to, dev, mark, 0, None);
+    let sent = udp_tunnel::xmit(pair, skb, to, dev, &how, 0, None);
     if sent.result.is_err() || sent.lost != 0 {
         device.drops.add(Reason::TxHandshake, 1);
     }

@@ -7,10 +7,13 @@
 #include <net/dst_cache.h>
 #include <net/gro.h>
 #include <net/ip6_route.h>
+#include <net/ip_fib.h>
 #include <net/ipv6.h>
+#include <net/l3mdev.h>
 #include <net/route.h>
 #include <net/sock.h>
 #include <net/udp_tunnel.h>
+#include <net/xfrm.h>
 
 bool wg_helper_ipv6_enabled(void)
 {
@@ -38,6 +41,34 @@ bool wg_helper_sk_net_alive(const struct sock *sk)
 bool wg_helper_sk_takes_scope(struct sock *sk, int oif)
 {
 	return !oif || sk_dev_equal_l3scope(sk, oif);
+}
+
+/*
+ * Whether @table, which answers for a way by the device @oif, may answer instead of
+ * @best, which does without that wish: rules chose the table, and still do. Or it
+ * is that of the VRF which the device is in. Under RCU.
+ */
+static bool wg_may_answer(struct net *net, u32 table, u32 best, int oif)
+{
+	return table == best || table == l3mdev_fib_table_by_index(net, oif);
+}
+
+/* Whether there is a way to where @fl4 goes by the device @oif, which may be gone. */
+bool wg_helper_route4_has(struct net *net, const struct flowi4 *fl4, int oif)
+{
+	struct flowi4 best = *fl4, by = *fl4;
+	struct fib_result first, second;
+
+	by.flowi4_oif = oif;
+	return !fib_lookup(net, &best, &first, 0) && first.type == RTN_UNICAST &&
+	       !fib_lookup(net, &by, &second, 0) && second.type == RTN_UNICAST &&
+	       wg_may_answer(net, second.table->tb_id, first.table->tb_id, oif);
+}
+
+/* Whether @dst leaves by a device that is in the VRF @ifindex. Under RCU. */
+bool wg_helper_dst_in_l3mdev(const struct dst_entry *dst, int ifindex)
+{
+	return l3mdev_master_ifindex_rcu(dst_dev_rcu(dst)) == ifindex;
 }
 
 void *wg_helper_sk_user_data(const struct sock *sk)
@@ -393,6 +424,39 @@ struct dst_entry *wg_helper_route6(struct sock *sk, struct flowi6 *fl)
 	return ip6_dst_lookup_flow(sock_net(sk), sk, fl, NULL);
 }
 
+/* The table that @dst is of, if it is of any. Under RCU. */
+static u32 wg_table6(const struct dst_entry *dst)
+{
+	const struct fib6_info *from = rcu_dereference(dst_rt6_info(dst)->from);
+
+	return from ? from->fib6_table->tb6_id : RT6_TABLE_UNSPEC;
+}
+
+/*
+ * As wg_helper_route4_has(), where @best leads to @fl6: that way, with a reference,
+ * or null. Asked with our address, by which rules may go; then a device is a wish
+ * only, if it is not said to be more.
+ */
+struct dst_entry *wg_helper_route6_by(struct sock *sk, const struct flowi6 *fl6,
+				      const struct dst_entry *best, int oif)
+{
+	struct net *net = sock_net(sk);
+	struct flowi6 by = *fl6;
+	struct dst_entry *dst;
+	u32 table;
+
+	by.flowi6_oif = oif;
+	dst = ip6_route_output_flags(net, sk, &by, RT6_LOOKUP_F_IFACE);
+	table = wg_table6(dst);
+	if (dst->error || table == RT6_TABLE_UNSPEC ||
+	    !wg_may_answer(net, table, wg_table6(best), oif)) {
+		dst_release(dst);
+		return NULL;
+	}
+	dst = xfrm_lookup_route(net, dst, flowi6_to_flowi(&by), sk, 0);
+	return IS_ERR(dst) ? NULL : dst;
+}
+
 struct dst_entry *wg_helper_route6_cached(struct dst_cache *cache,
 					  struct in6_addr *saddr)
 {
@@ -440,6 +504,12 @@ bool wg_helper_confirm_addr6(struct sock *sk, const struct in6_addr *addr)
 struct dst_entry *wg_helper_route6(struct sock *sk, struct flowi6 *fl)
 {
 	return ERR_PTR(-EAFNOSUPPORT);
+}
+
+struct dst_entry *wg_helper_route6_by(struct sock *sk, const struct flowi6 *fl6,
+				      const struct dst_entry *best, int oif)
+{
+	return NULL;
 }
 
 struct dst_entry *wg_helper_route6_cached(struct dst_cache *cache,

@@ -148,6 +148,7 @@ impl SkBuff {
                         flowinfo: 0,
                         scope_id: if needs_scope(&addr) { iif as u32 } else { 0 },
                         src: ip[24..40].try_into().ok()?,
+                        src_ifindex: iif,
                     })
                 }
                 _ => None,

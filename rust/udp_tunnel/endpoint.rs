@@ -58,6 +58,8 @@ pub enum Endpoint {
         scope_id: u32,
         /// Our address; zeros: any.
         src: [u8; 16],
+        /// As above.
+        src_ifindex: i32,
     },
 }
 
@@ -108,15 +110,17 @@ impl Endpoint {
                     flowinfo: _,
                     scope_id,
                     src,
+                    src_ifindex,
                 },
                 Self::V6 {
                     addr: a,
                     port: p,
                     flowinfo: _,
-                    scope_id: i,
+                    scope_id: id,
                     src: s,
+                    src_ifindex: i,
                 },
-            ) => port == p && addr == a && scope_id == i && src == s,
+            ) => port == p && addr == a && scope_id == id && src == s && src_ifindex == i,
             _ => false,
         }
     }
@@ -147,6 +151,7 @@ impl Endpoint {
                 flowinfo: u32::from_be_bytes(*bytes.get(4..)?.first_chunk()?),
                 scope_id: u32::from_ne_bytes(*bytes.get(24..)?.first_chunk()?),
                 src: [0; 16],
+                src_ifindex: 0,
             }),
             _ => None,
         }
@@ -193,7 +198,12 @@ impl Endpoint {
                 *src = [0; 4];
                 *src_ifindex = 0;
             }
-            Self::V6 { src, .. } => *src = [0; 16],
+            Self::V6 {
+                src, src_ifindex, ..
+            } => {
+                *src = [0; 16];
+                *src_ifindex = 0;
+            }
         }
     }
 }

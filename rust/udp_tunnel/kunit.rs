@@ -35,7 +35,13 @@ mod tests {
 
     /// A route for a datagram to ourselves.
     fn route4(socket: &UdpSocket<Sink>, net: &WeakNet, cache: &DstCache) -> Result<Route> {
-        let mut flow = Flow4::new((LOCAL, socket.port()), (LOCAL, 9), 0, 0, &Bound::ANY);
+        let mut flow = Flow4::new(
+            (LOCAL, socket.port()),
+            (LOCAL, 9),
+            0,
+            &How::PLAIN,
+            &Bound::ANY,
+        );
         let _bh = Section::new();
         // SAFETY: An IPv4 socket; the namespace it is in never goes, and `net` is that.
         unsafe { flow.route(socket.sk.as_ptr(), net, Some(cache), &mut false) }
@@ -43,7 +49,14 @@ mod tests {
 
     /// The same over IPv6.
     fn route6(socket: &UdpSocket<Sink>, net: &WeakNet, cache: &DstCache) -> Result<Route> {
-        let mut flow = Flow6::new((&LOCAL6, socket.port()), (&LOCAL6, 9), 0, 0, &Bound::ANY);
+        let mut flow = Flow6::new(
+            (&LOCAL6, socket.port()),
+            (&LOCAL6, 9),
+            0,
+            0,
+            &How::PLAIN,
+            &Bound::ANY,
+        );
         let _bh = Section::new();
         // SAFETY: As above.
         unsafe { flow.route(socket.sk.as_ptr(), net, Some(cache), &mut false) }

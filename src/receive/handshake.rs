@@ -245,7 +245,7 @@ fn count(device: &Device, peer: &Peer, len: usize) {
 
 /// Answers the initiation of a peer that was just accepted. Process context.
 fn respond(device: &Device, peer: &RcuArc<Peer>, source: &Endpoint) {
-    Peer::set_endpoint(peer, source);
+    Peer::called_from(peer, source);
     wgk::net_dbg_ratelimited!(
         "{}: Receiving handshake initiation from peer {} ({})\n",
         device.name(),

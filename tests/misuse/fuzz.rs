@@ -71,7 +71,12 @@ use wgk::{
         SkBuff,
         TxPacket, //
     },
-    udp_tunnel,
+    udp_tunnel::{
+        self,
+        How,
+        Pieces,
+        Way, //
+    },
     workqueue::{
         WorkQueue,
         WqFlags, //
@@ -286,7 +291,7 @@ fn look(rng: &mut Rng, device: &RcuArc<Device>) {
             .or_else(|| SkBuff::with_payload(&[0x45; 100], rng.below(200), GFP_ATOMIC).ok());
         let cache = CACHES.take(rng);
         if let Some(skb) = skb {
-            let _ = udp_tunnel::xmit(pair, skb, &to, dev, rng.below(2) as u32, 0, cache.as_ref());
+            let _ = udp_tunnel::xmit(pair, skb, &to, dev, &how(rng), 0, cache.as_ref());
         }
         if let Some(cache) = cache {
             CACHES.put(rng, cache);
@@ -332,8 +337,7 @@ fn transmit(rng: &mut Rng, this: &Device, dev: &RegisteredDevice, mut packet: Tx
                 } else {
                     loopback6(port)
                 };
-                let _ =
-                    udp_tunnel::xmit_list(pair, list, &to, dev, 0, None, udp_tunnel::Pieces::One);
+                let _ = udp_tunnel::xmit_list(pair, list, &to, dev, &how(rng), None);
             }
         }
         1 => LISTS.put(rng, list),
@@ -566,4 +570,21 @@ fn stop() {
         CALLS.load(Relaxed),
         times()
     );
+}
+
+/// Any way to send.
+fn how(rng: &mut Rng) -> How {
+    How {
+        mark: rng.below(2) as u32,
+        pieces: if rng.below(2) == 0 {
+            Pieces::Any
+        } else {
+            Pieces::One
+        },
+        way: if rng.below(2) == 0 {
+            Way::Best
+        } else {
+            Way::Back
+        },
+    }
 }

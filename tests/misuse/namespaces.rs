@@ -46,6 +46,7 @@ use wgk::{
         self,
         Bound,
         Endpoint,
+        How,
         SocketPair, //
     },
 };
@@ -363,6 +364,7 @@ pub(crate) fn loopback6(port: u16) -> Endpoint {
         flowinfo: 0,
         scope_id: 0,
         src: [0; 16],
+        src_ifindex: 0,
     }
 }
 
@@ -378,7 +380,7 @@ pub(crate) fn send(
     };
     let guard = read_lock();
     if let Some(pair) = this.sockets.load(&guard) {
-        let sent = udp_tunnel::xmit(pair, skb, &to(pair.port()), dev, 0, 0, cache);
+        let sent = udp_tunnel::xmit(pair, skb, &to(pair.port()), dev, &How::PLAIN, 0, cache);
         report!(harmless, "sent: {:?}", sent.result);
     } else {
         report!(refused, "no sockets");

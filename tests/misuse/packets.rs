@@ -37,7 +37,12 @@ use wgk::{
         RxPacket,
         SkBuff, //
     },
-    udp_tunnel, //
+    udp_tunnel::{
+        self,
+        How,
+        Pieces,
+        Way, //
+    }, //
 };
 
 pub(crate) static ATTEMPTS: &[&Attempt] = &[
@@ -81,7 +86,12 @@ pub(crate) static ATTEMPTS: &[&Attempt] = &[
                 return Err(EINVAL);
             };
             let to = loopback6(pair.port());
-            let _ = udp_tunnel::xmit_list(pair, list, &to, dev, 0, None, udp_tunnel::Pieces::One);
+            let in_one_piece = How {
+                pieces: Pieces::One,
+                way: Way::Back,
+                ..How::PLAIN
+            };
+            let _ = udp_tunnel::xmit_list(pair, list, &to, dev, &in_one_piece, None);
             Ok(())
         },
         receive: |_, packet| {
@@ -158,15 +168,7 @@ pub(crate) static ATTEMPTS: &[&Attempt] = &[
             }
             let guard = read_lock();
             if let (true, Some(pair)) = (sealed, this.sockets.load(&guard)) {
-                let sent = udp_tunnel::xmit_list(
-                    pair,
-                    list,
-                    &loopback4(9),
-                    dev,
-                    0,
-                    None,
-                    udp_tunnel::Pieces::Any,
-                );
+                let sent = udp_tunnel::xmit_list(pair, list, &loopback4(9), dev, &How::PLAIN, None);
                 report!(harmless, "sent {:?}", sent.result);
             } else {
                 report!(refused, "not sealed");
@@ -182,15 +184,7 @@ pub(crate) static ATTEMPTS: &[&Attempt] = &[
         xmit: |this, dev, packet| {
             let guard = read_lock();
             if let (Ok(list), Some(pair)) = (packet.gso_segment(), this.sockets.load(&guard)) {
-                let sent = udp_tunnel::xmit_list(
-                    pair,
-                    list,
-                    &loopback6(9),
-                    dev,
-                    0,
-                    None,
-                    udp_tunnel::Pieces::Any,
-                );
+                let sent = udp_tunnel::xmit_list(pair, list, &loopback6(9), dev, &How::PLAIN, None);
                 report!(harmless, "sent {:?}", sent.result);
             }
             Ok(())

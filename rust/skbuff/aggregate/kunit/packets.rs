@@ -90,6 +90,7 @@ pub(super) fn source(l3: L3) -> Endpoint {
             flowinfo: 0,
             scope_id: 0,
             src: [0x20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2],
+            src_ifindex: IIF,
         },
     }
 }
