@@ -143,20 +143,20 @@ pub(crate) struct Path {
 /// Who says where a peer is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Said {
-    ByUser,
+    User,
     /// The peer, by an initiation.
-    ByCall,
+    Call,
     /// The peer, by any other message.
-    ByMessage,
+    Message,
 }
 
 impl Said {
     /// [`Path::called`], if it was that before.
     fn called(self, before: bool) -> bool {
         match self {
-            Self::ByUser => false,
-            Self::ByCall => true,
-            Self::ByMessage => before,
+            Self::User => false,
+            Self::Call => true,
+            Self::Message => before,
         }
     }
 }
@@ -395,18 +395,18 @@ impl Peer {
 
     /// Takes an endpoint that the user has set.
     pub(crate) fn configure_endpoint(&self, endpoint: &Endpoint) {
-        self.move_to(endpoint, Said::ByUser);
+        self.move_to(endpoint, Said::User);
     }
 
     /// Follows the peer to where an accepted initiation of its came from. Process context.
     pub(crate) fn called_from(this: &RcuArc<Self>, endpoint: &Endpoint) {
-        Self::follow(this, endpoint, Said::ByCall);
+        Self::follow(this, endpoint, Said::Call);
     }
 
     /// Follows the peer to where an authentic message of its came from. Any context.
     #[inline]
     pub(crate) fn set_endpoint(this: &RcuArc<Self>, endpoint: &Endpoint) {
-        Self::follow(this, endpoint, Said::ByMessage);
+        Self::follow(this, endpoint, Said::Message);
     }
 
     #[inline]
@@ -441,7 +441,7 @@ impl Peer {
         path.called = said.called(path.called);
         let known = !matches!(path.endpoint, Endpoint::None);
         let moved = !path.endpoint.same_place(endpoint);
-        if said != Said::ByUser && known && moved {
+        if said != Said::User && known && moved {
             path.roamed = path.roamed.saturating_add(1);
         }
         path.endpoint = *endpoint;

@@ -11,6 +11,7 @@ use wgk::{
     udp_tunnel::{
         xmit,
         Endpoint,
+        How,
         SocketPair,
         UdpReceiver,
         Xmit, //
@@ -32,5 +33,5 @@ pub fn send<T: UdpReceiver>(
     dev: &Dev,
     _other: &NetDevice,
 ) -> Xmit {
-    xmit(pair, skb, to, dev, 0, 0, None)
+    xmit(pair, skb, to, dev, &How::PLAIN, 0, None)
 }

@@ -66,7 +66,8 @@ anew() {
 	in_ns server wg set wg0 peer "${public[client]}" allowed-ips 10.8.0.2/32
 	in_ns client wg set wg0 peer "${public[server]}" allowed-ips 10.8.0.1/32 endpoint "$(outside "$1" "$2"):1000"
 }
-answered() { in_ns "${1:-client}" ping -q -c 3 -i 0.1 -W 20 "${2:-10.8.0.1}" | grep -q ' 3 received'; }
+# answered NS ADDRESS: three pings.
+answered() { in_ns "$1" ping -q -c 3 -i 0.1 -W 20 "$2" | grep -q ' 3 received'; }
 # left_by DEVICE: datagrams that have left by it.
 left_by() { in_ns server cat "/sys/class/net/$1/statistics/tx_bytes"; }
 # by N COMMAND...: it succeeds, and what the server sends meanwhile leaves by uplink N, but for what any host has to say.
@@ -80,7 +81,7 @@ by() {
 }
 # told VERSION N: where the client thinks that the server is.
 told() { equal "$(in_ns client wg show wg0 endpoints | cut -f2)" "$(outside "$1" "$2"):1000"; }
-twice() { answered && answered; }
+twice() { answered client 10.8.0.1 && answered client 10.8.0.1; }
 
 for v in 4 6; do
 	for n in 1 2; do
@@ -98,6 +99,61 @@ for v in 4 6; do
 	check "IPv$v: what was set by the user goes by the routes" by 1 answered server 10.8.0.2
 done
 
+# Rules and routes that refuse, or send elsewhere, are what the user has said: nothing goes around them.
+# silent COMMAND...: it fails, and the server sends nothing but what any host has to say.
+silent() {
+	local before after
+	before=$(($(left_by w1) + $(left_by w2)))
+	! "$@" || { echo "an answer"; return 1; }
+	after=$(($(left_by w1) + $(left_by w2)))
+	((after - before < 1000)) || { echo "$((after - before)) bytes left"; return 1; }
+}
+call() { in_ns client ping -q -c 1 -W 2 10.8.0.1 >/dev/null; }
+# server_ip VERSION ARGUMENT...: ip with what it is told, where A is the client, F the address at the second uplink, and G1 and G2 the routers.
+server_ip() {
+	local v=$1 word words=() a=10.3.0.2 f=10.2.0.2 g=10.%.0.1
+	[[ $v == 4 ]] || a=fd03::2 f=fd02::2 g=fd0%::1
+	shift
+	for word; do
+		case $word in
+		A) word=$a ;;
+		F) word=$f ;;
+		G[12]) word=${g/\%/${word#G}} ;;
+		esac
+		words+=("$word")
+	done
+	ip -n server "-$v" "${words[@]}"
+}
+for v in 4 6; do
+	server_ip $v route add prohibit A
+	anew $v 2
+	check "IPv$v: a route that prohibits" silent call
+	server_ip $v route del prohibit A
+
+	server_ip $v rule add from F prohibit
+	anew $v 2
+	check "IPv$v: a rule by source that prohibits" silent call
+	server_ip $v rule del from F prohibit
+
+	server_ip $v rule add from F lookup 20
+	server_ip $v route add default via G1 dev w1 table 20
+	anew $v 2
+	check "IPv$v: a rule by source whose table has the other uplink only" by 1 twice
+	server_ip $v rule del from F lookup 20
+
+	in_ns server wg set wg0 fwmark 7
+	server_ip $v rule add fwmark 7 lookup 20
+	anew $v 2
+	check "IPv$v: a rule by mark whose table has the other uplink only" by 1 twice
+	server_ip $v route add default via G2 dev w2 table 20 metric 2000
+	anew $v 2
+	check "IPv$v: a rule by mark whose table has both" by 2 twice
+	check "IPv$v: and the address that was called" told $v 2
+	server_ip $v route flush table 20
+	server_ip $v rule del fwmark 7 lookup 20
+	in_ns server wg set wg0 fwmark 0
+done
+
 # A rule for what comes from the second uplink's address, and none of the main table's routes.
 no_routes 2
 ip -n server rule add from 10.2.0.2 lookup 20
@@ -106,6 +162,7 @@ anew 4 2
 check "a rule by source: the uplink that it is for" by 2 twice
 check "and its address" told 4 2
 ip -n server rule del from 10.2.0.2 lookup 20
+ip -n server route flush table 20
 routes 2
 
 # The first uplink goes, and comes back.
