@@ -196,20 +196,29 @@ fn load() -> Peers {
     )
 }
 
-#[test]
-fn nobody_is_stuck() {
-    holds("a network that loses, doubles, reorders", network());
-    holds("retries", retries());
-    holds("a sender that is slow to put back", slow_sender());
-    holds("a restart", restart());
-    holds("late randomness", late_randomness());
-    holds("short memory", shortage());
-    holds("a sleep", sleep());
-    holds("the end of a session", expiry());
-    holds("down and up", down_and_up());
-    holds("another address", roaming());
-    holds("another endpoint", corrected());
-    holds("under load", load());
+/// For each name, a test that nothing is wrong within those bounds.
+macro_rules! nobody_is_stuck {
+    ($($name:ident: $bounds:ident, $what:literal;)*) => {$(
+        #[test]
+        fn $name() {
+            holds($what, $bounds());
+        }
+    )*};
+}
+
+nobody_is_stuck! {
+    with_a_bad_network: network, "a network that loses, doubles, reorders";
+    with_retries: retries, "retries";
+    with_a_slow_sender: slow_sender, "a sender that is slow to put back";
+    with_a_restart: restart, "a restart";
+    with_late_randomness: late_randomness, "late randomness";
+    with_short_memory: shortage, "short memory";
+    with_a_sleep: sleep, "a sleep";
+    with_the_end_of_a_session: expiry, "the end of a session";
+    with_down_and_up: down_and_up, "down and up";
+    with_another_address: roaming, "another address";
+    with_another_endpoint: corrected, "another endpoint";
+    under_load: load, "under load";
 }
 
 const STUCK: &str = "packets wait for a handshake that nobody will begin";
