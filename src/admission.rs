@@ -5,6 +5,8 @@
 //! The rules are in `cookie.rs`, `load.rs` and `ratelimiter.rs`; here they get locks, a clock's
 //! reading and the kernel's randomness.
 
+use core::net::Ipv4Addr;
+
 use kernel::prelude::*;
 
 use wgk::{
@@ -58,6 +60,14 @@ pub(crate) enum Admitted {
     Work,
     /// Its source is sent a cookie instead, with which it may come again.
     Cookie,
+}
+
+/// Who has proved where he is.
+enum Asker<'a> {
+    /// An address, by a MAC2.
+    Source(&'a Endpoint),
+    /// Whoever knows this index of ours.
+    Index(u32),
 }
 
 /// Who gets in, for one device.
@@ -132,7 +142,17 @@ impl Admission {
                 _ => return Ok(Proof::NotAsked),
             }
         }
-        match self.within_rate(source, now_ns) {
+        self.given(Asker::Source(source), now_ns)
+    }
+
+    /// Judges a cookie reply for an index of ours before it is queued, under load, as [`Self::prove`] does:
+    /// whoever has seen a message of ours knows the index, and may send many. Any context.
+    pub(crate) fn prove_reply(&self, index: u32, now_ns: u64) -> Result<Proof, Reason> {
+        self.given(Asker::Index(index), now_ns)
+    }
+
+    fn given(&self, asker: Asker<'_>, now_ns: u64) -> Result<Proof, Reason> {
+        match self.within_rate(asker, now_ns) {
             Some(true) => Ok(Proof::Given),
             Some(false) => Err(self.refuse()),
             None => Ok(Proof::NotAsked),
@@ -180,19 +200,23 @@ impl Admission {
             MacState::ValidNoCookie if under_load && proof != Proof::Given => Ok(Admitted::Cookie),
             MacState::ValidNoCookie => Ok(Admitted::Work),
             // No memory for the limiter: under load, that is a reason to refuse.
-            MacState::ValidWithCookie => match self.within_rate(source, now_ns) {
+            MacState::ValidWithCookie => match self.within_rate(Asker::Source(source), now_ns) {
                 Some(true) => Ok(Admitted::Work),
                 _ => Err(self.refuse()),
             },
         }
     }
 
-    /// Whether `source` may have another handshake message processed now, which is charged for; `None` if
+    /// Whether another handshake message of his may be processed now, which is charged for; `None` if
     /// there is no limiter.
-    fn within_rate(&self, source: &Endpoint, now_ns: u64) -> Option<bool> {
-        let ip = source.ip()?;
+    fn within_rate(&self, asker: Asker<'_>, now_ns: u64) -> Option<bool> {
+        // All sources are in one namespace here; each index is like a source in one of its own.
+        let (net, ip) = match asker {
+            Asker::Source(source) => (0, source.ip()?),
+            Asker::Index(index) => (1 + u64::from(index), Ipv4Addr::UNSPECIFIED.into()),
+        };
         let mut limiter = self.rate_limiter.lock();
-        Some((*limiter).as_mut()?.allow(0, ip, now_ns))
+        Some((*limiter).as_mut()?.allow(net, ip, now_ns))
     }
 
     /// Notes a message that comes too soon after others of its source: who floods with one honest cookie

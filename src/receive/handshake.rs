@@ -90,20 +90,16 @@ fn proof(
     let Some(message) = packet.head(len).filter(|message| claims_proof(message)) else {
         return Ok(Proof::Missing);
     };
+    let now = boottime_coarse_ns();
     if classify(message, len) == Some(Kind::CookieReply) {
-        let is_ours = CookieReply::ref_from_prefix(message).is_ok_and(|(reply, _)| {
-            let index = reply.receiver_index.get();
-            resources.indices.lookup(index, guard).is_some()
-        });
-        return Ok(if is_ours {
-            Proof::Given
-        } else {
-            Proof::Missing
-        });
+        let index = CookieReply::ref_from_prefix(message)
+            .map_or(0, |(reply, _)| reply.receiver_index.get());
+        return match resources.indices.lookup(index, guard) {
+            Some(_) => device.admission.prove_reply(index, now),
+            None => Ok(Proof::Missing),
+        };
     }
-    device
-        .admission
-        .prove(message, &source, boottime_coarse_ns())
+    device.admission.prove(message, &source, now)
 }
 
 /// What is done with the handshake messages of a device.

@@ -126,7 +126,7 @@ fn sleep() -> Peers {
     peers(
         Config::PLAIN,
         Bounds {
-            sends: [2, size(0, 1)],
+            sends: [2, 0],
             waits: size(1, 2),
             sleeps: size(1, 2),
             ..Bounds::default()
