@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Arguments.
 
+use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -77,6 +79,28 @@ pub enum Command {
         /// auto: their senders are told what fits; off: they leave in fragments
         #[arg(value_enum)]
         how: Mtu,
+    },
+    /// Add peers of an interface when they call, until it is stopped
+    OnDemand {
+        /// Which one
+        interface: String,
+        /// Peers that may call, as for 'wg setconf'; read anew when it has changed
+        #[arg(
+            long,
+            value_name = "FILE",
+            required_unless_present = "exec",
+            conflicts_with = "exec"
+        )]
+        config: Option<PathBuf>,
+        /// Run with key and endpoint behind its words, it prints the [Peer] section, or nothing; comes last
+        #[arg(long, value_names = ["CMD", "WORD"], num_args = 1.., allow_hyphen_values = true)]
+        exec: Vec<OsString>,
+        /// One object a line
+        #[arg(long)]
+        json: bool,
+        /// Room for events that are not read yet
+        #[arg(long, value_name = "KIB", default_value_t = 16384, value_parser = clap::value_parser!(u32).range(1..=1 << 20))]
+        room: u32,
     },
     /// Completion for a shell, to be sourced by it
     Completion {
@@ -199,6 +223,8 @@ mod tests {
                 && ok("wgrs bind wg0 dev eth1 addr 10.0.0.1")
                 && ok("wgrs mtu wg0 peer KEY auto")
                 && ok("wgrs mtu wg0 peer KEY off")
+                && ok("wgrs on-demand wg0 --config FILE")
+                && ok("wgrs on-demand wg0 --json --room 64 --exec CMD -x --json")
         );
         assert!(
             !ok("wgrs")
@@ -207,6 +233,10 @@ mod tests {
                 && !ok("wgrs bind wg0")
                 && !ok("wgrs mtu wg0 KEY auto")
                 && !ok("wgrs mtu wg0 peer KEY 1280")
+                && !ok("wgrs on-demand --config FILE")
+                && !ok("wgrs on-demand wg0")
+                && !ok("wgrs on-demand wg0 --exec")
+                && !ok("wgrs on-demand wg0 --config FILE --exec CMD")
                 && !ok("wgrs completion sh")
         );
     }

@@ -5,12 +5,15 @@
 
 mod cli;
 mod clock;
+mod command;
 mod failure;
 mod metrics;
 mod mirror;
 mod monitor;
 mod netlink;
+mod on_demand;
 mod schema;
+mod section;
 mod show;
 mod wire;
 
@@ -23,6 +26,7 @@ use cli::{Cli, Command, Mtu, Shell, Word};
 use clock::Clock;
 use failure::{Failure, SETTING, SETTING_PEER};
 use netlink::Family;
+use on_demand::Source;
 
 /// How often a dump that was changed under is begun anew.
 const ATTEMPTS: u32 = 5;
@@ -127,6 +131,21 @@ fn run(command: Command) -> Result<(), Failure> {
                     ],
                 )
                 .map(drop)
+        }
+        Command::OnDemand {
+            interface,
+            config,
+            exec,
+            json,
+            room,
+        } => {
+            let mut on_demand = on_demand::OnDemand {
+                out: io::stdout().lock(),
+                json,
+                interface: &interface,
+                room: room as usize * 1024,
+            };
+            on_demand.run(config.map_or(Source::Exec(exec), Source::Config))
         }
         Command::Completion { shell: Shell::Bash } => {
             let mut out = Vec::new();

@@ -3,7 +3,7 @@
 
 use std::io::Write;
 
-use serde_json::{json, Value};
+use serde_json::Value;
 
 use crate::clock::Clock;
 use crate::failure::Failure;
@@ -75,6 +75,17 @@ pub fn object(name: &str, event: &Contents, recovered: bool, clock: &Clock) -> V
         event.insert("recovered".into(), true.into());
     }
     event.into()
+}
+
+/// What the command says of its own, for programs or for people.
+pub fn note(name: &str, words: &[(&str, &str)], json: bool, clock: &Clock) -> String {
+    if json {
+        let words = words.iter().map(|(k, v)| (k.to_string(), (*v).into()));
+        object(name, &words.collect(), false, clock).to_string()
+    } else {
+        let words: Vec<_> = words.iter().map(|(_, v)| format!(": {v}")).collect();
+        format!("{} # {name}{}", clock.show_now(), words.concat())
+    }
 }
 
 impl<W: Write> Monitor<'_, W> {
@@ -162,24 +173,7 @@ impl<W: Write> Monitor<'_, W> {
 
     /// Says something of its own.
     fn note(&mut self, name: &str, words: &[(&str, &str)]) -> Result<(), Failure> {
-        let clock = Clock::now();
-        if self.json {
-            let mut event = json!({});
-            words.iter().for_each(|(k, v)| event[*k] = json!(v));
-            self.print(
-                &object(
-                    name,
-                    event.as_object().unwrap_or(&Contents::new()),
-                    false,
-                    &clock,
-                )
-                .to_string(),
-            )
-        } else {
-            let words: Vec<_> = words.iter().map(|(_, v)| format!(": {v}")).collect();
-            let words = words.concat();
-            self.print(&format!("{} # {name}{words}", clock.show_now()))
-        }
+        self.print(&note(name, words, self.json, &Clock::now()))
     }
 
     fn print(&mut self, line: &str) -> Result<(), Failure> {
@@ -204,6 +198,7 @@ fn snapshot(family: &mut Family) -> Result<Mirror, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
 
     fn event(value: Value) -> Contents {
         value.as_object().unwrap().clone()

@@ -2,8 +2,12 @@
 //! Sockets: requests to the family and its events.
 
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
+use netlink_packet_core::Nla;
+use netlink_packet_generic::GenlFamily;
+use netlink_packet_wireguard::WireguardMessage;
 use netlink_sys::{protocols::NETLINK_GENERIC, Socket, SocketAddr};
 use rustix::net::sockopt::set_socket_recv_buffer_size_force;
 
@@ -71,6 +75,16 @@ fn receive(socket: &Socket) -> io::Result<Vec<u8>> {
 impl Family {
     /// Finds it, or who serves WireGuard in its place.
     pub fn open() -> Result<Self, Failure> {
+        Self::named(FAMILY)?.ok_or_else(|| missing(Path::new("/sys/module")))
+    }
+
+    /// The one that `wg` speaks with. Only for who has [opened](Self::open) ours, which is of the same
+    /// module: asking for one that is not there could load another.
+    pub fn configuring(&self) -> Result<Self, Failure> {
+        Self::named(WireguardMessage::family_name())?.ok_or(Failure::NoDriver)
+    }
+
+    fn named(name: &str) -> Result<Option<Self>, Failure> {
         let socket = socket()?;
         // Answers without a copy of the question, and with words.
         let _ = socket.set_cap_ack(true);
@@ -81,7 +95,7 @@ impl Family {
             id: CTRL,
             group: None,
         };
-        let name = [FAMILY.as_bytes(), b"\0"].concat();
+        let name = [name.as_bytes(), b"\0"].concat();
         let mut found = None;
         let asked = family.ask_raw(
             CTRL_CMD_GETFAMILY,
@@ -98,11 +112,11 @@ impl Family {
             (0, Some((id, group))) => {
                 family.id = id;
                 family.group = group;
-                Ok(family)
+                Ok(Some(family))
             }
-            (0 | ENOENT, _) => Err(missing(Path::new("/sys/module"))),
+            (0 | ENOENT, _) => Ok(None),
             (errno, _) => Err(Failure::of(
-                "asking for the family wireguard_rs",
+                "asking for a netlink family",
                 None,
                 errno,
                 asked.1,
@@ -118,6 +132,18 @@ impl Family {
         version: u8,
         flags: u16,
         attributes: &[(u16, &[u8])],
+        each: impl FnMut(&[u8]),
+    ) -> Result<(i32, Option<String>, bool), Failure> {
+        self.exchange(command, version, flags, &wire::list(attributes), each)
+    }
+
+    /// The same with attributes of any kind.
+    fn exchange(
+        &mut self,
+        command: u8,
+        version: u8,
+        flags: u16,
+        attributes: &[impl Nla],
         mut each: impl FnMut(&[u8]),
     ) -> Result<(i32, Option<String>, bool), Failure> {
         let failed = |e| Failure::System("asking the kernel", e);
@@ -141,6 +167,21 @@ impl Family {
                     Reply::End(errno, said) => return Ok((errno, said, interrupted)),
                 }
             }
+        }
+    }
+
+    /// A request of the family `wireguard` ([`configuring`](Self::configuring)) that changes an
+    /// interface, for what is said if it fails.
+    pub fn configure(
+        &mut self,
+        doing: &'static str,
+        interface: &str,
+        message: &WireguardMessage,
+    ) -> Result<(), Failure> {
+        let (command, version) = (message.command(), message.version());
+        match self.exchange(command, version, wire::ACK, &message.attributes, |_| {})? {
+            (0, ..) => Ok(()),
+            (errno, said, _) => Err(Failure::of(doing, Some(interface), errno, said)),
         }
     }
 
@@ -289,6 +330,13 @@ fn missing(modules: &Path) -> Failure {
 pub struct Ears {
     socket: Socket,
     family: u16,
+}
+
+/// Readable when there is something to hear.
+impl AsFd for Ears {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
 }
 
 /// What is heard.

@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use base64::prelude::{Engine, BASE64_STANDARD};
-use netlink_packet_core::{DefaultNla, Emitable, NetlinkBuffer, NetlinkHeader, NlasIterator};
+use netlink_packet_core::{DefaultNla, Emitable, NetlinkBuffer, NetlinkHeader, Nla, NlasIterator};
 use serde_json::{Map, Value};
 
 use crate::schema::{Attribute, Kind, Set};
@@ -33,13 +33,8 @@ pub fn request(
     sequence: u32,
     command: u8,
     version: u8,
-    attributes: &[(u16, &[u8])],
+    attributes: &[impl Nla],
 ) -> Vec<u8> {
-    let attributes: Vec<_> = attributes
-        .iter()
-        .map(|(kind, value)| DefaultNla::new(*kind, value.to_vec()))
-        .collect();
-    let attributes = attributes.as_slice();
     let mut header = NetlinkHeader::default();
     header.length = (16 + 4 + attributes.buffer_len()) as u32;
     header.message_type = family;
@@ -50,6 +45,14 @@ pub fn request(
     out[16..18].copy_from_slice(&[command, version]);
     attributes.emit(&mut out[20..]);
     out
+}
+
+/// Attributes that hold bytes as they are.
+pub fn list(attributes: &[(u16, &[u8])]) -> Vec<DefaultNla> {
+    attributes
+        .iter()
+        .map(|(kind, value)| DefaultNla::new(*kind, value.to_vec()))
+        .collect()
 }
 
 /// A message from the kernel.
@@ -278,7 +281,7 @@ mod tests {
             7,
             2,
             1,
-            &[(2, b"wg0\0"), (3, &[9; 3])],
+            &list(&[(2, b"wg0\0"), (3, &[9; 3])]),
         );
         assert_eq!(bytes.len() % 4, 0);
         let all: Vec<_> = messages(&bytes).collect();
@@ -304,7 +307,7 @@ mod tests {
     #[test]
     fn kinds() {
         let attribute = |kind: u16, value: &[u8]| {
-            let all = request(0, 0, 0, 0, 0, &[(kind, value)]);
+            let all = request(0, 0, 0, 0, 0, &list(&[(kind, value)]));
             all[20..].to_vec()
         };
         let number = |name| SET_PEER.named(name).unwrap().number;
@@ -436,7 +439,7 @@ mod tests {
         bytes.prop_recursive(3, 200, 6, |inner| {
             prop::collection::vec((inner, 0..40u16, -3..4i16), 0..6).prop_map(|all| {
                 let put = |(value, kind, wrong): (Vec<u8>, u16, i16)| {
-                    let mut out = request(0, 0, 0, 0, 0, &[(kind, &value)])[20..].to_vec();
+                    let mut out = request(0, 0, 0, 0, 0, &list(&[(kind, &value)]))[20..].to_vec();
                     let length = (4 + value.len() as u16).wrapping_add_signed(wrong);
                     out[..2].copy_from_slice(&length.to_ne_bytes());
                     out
@@ -454,7 +457,7 @@ mod tests {
 
         #[test]
         fn almost_right(attributes in odd(), kind in 0..40u16, flags: u16, length in -8..8i32, cut in 0..64usize) {
-            let mut bytes = request(kind, flags, 1, 2, 1, &[]);
+            let mut bytes = request(kind, flags, 1, 2, 1, &list(&[]));
             bytes.extend(&attributes);
             let whole = (bytes.len() as u32).wrapping_add_signed(length);
             bytes[..4].copy_from_slice(&whole.to_ne_bytes());
