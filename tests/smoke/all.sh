@@ -50,6 +50,7 @@ if [[ $driver == ours ]]; then
 	# Userspace, so it is tried on the stock kernel only: scripts/smoke puts it in.
 	if command -v wgrs >/dev/null; then
 		timeout 600 ./wgrs.py || status=1
+		timeout 600 ./wgrs_on_demand.py || status=1
 	else
 		echo "skip - the command wgrs (it is not in this guest)"
 	fi

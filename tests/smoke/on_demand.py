@@ -258,6 +258,17 @@ def objects():
     return None
 
 
+def clients_of(net, many):
+    """Interfaces that are up, with nobody to call so far: their names, by public key."""
+    clients = {}
+    for name in (f'c{n}' for n in range(many)):
+        if net.add_link(name) or net.set(name, nl.attr(nl.PRIVATE_KEY, os.urandom(32))) or net.set_link(name, True):
+            raise RuntimeError(f'{name} could not be made')
+        # Reckoned by the driver: here it would take longer than all the rest.
+        clients[dict(observe.walk(net.get(name)[1][0][4:]))[PUBLIC_KEY]] = name
+    return clients
+
+
 def many(lab):
     """Of many clients that are known, those are added who call."""
     known, callers, addresses = 10_000 if os.environ.get('FULL') == '1' else 2_000, 200, 16
@@ -266,12 +277,7 @@ def many(lab):
         net, family = nl.Netlink(), observe.Family()
     lab.keep(net)
     lab.keep(family.netlink)
-    server, clients = public(private('driver')), {}
-    for name in (f'c{n}' for n in range(callers)):
-        if net.add_link(name) or net.set(name, nl.attr(nl.PRIVATE_KEY, os.urandom(32))) or net.set_link(name, True):
-            raise RuntimeError(f'{name} could not be made')
-        # Reckoned by the driver: here it would take longer than all the rest.
-        clients[dict(observe.walk(net.get(name)[1][0][4:]))[PUBLIC_KEY]] = name
+    server, clients = public(private('driver')), clients_of(net, callers)
     config = {key: n for n, key in enumerate([*clients, *(os.urandom(32) for _ in range(known - callers))])}
     ears, seen = lab.keep(Ears(desk.a)), []
 

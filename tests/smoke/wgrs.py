@@ -27,12 +27,12 @@ SECONDS = 60
 
 
 class Monitor:
-    """`wgrs monitor` in a namespace: each line that it has printed."""
+    """`wgrs monitor` (or another that goes on and on) in a namespace: each line that it has printed."""
 
-    def __init__(self, ns, *options):
+    def __init__(self, ns, *options, what='monitor'):
         self.path = f'/tmp/monitor{id(self)}'
         with ns, open(self.path, 'wb') as out:
-            self.process = subprocess.Popen(['wgrs', 'monitor', '--json', *options], stdout=out, stderr=subprocess.STDOUT)
+            self.process = subprocess.Popen(['wgrs', what, '--json', *options], stdout=out, stderr=subprocess.STDOUT)
         self.wait('listening')
 
     def lines(self):
@@ -40,12 +40,12 @@ class Monitor:
         with open(self.path, encoding='utf-8') as file:
             return [json.loads(line) for line in file.read().splitlines(keepends=True) if line.endswith('\n')]
 
-    def wait(self, name, many=1):
-        """The last event of that name; None if there are not so many."""
+    def wait(self, name, many=1, key=None):
+        """The last event of that name, and of a peer; None if there are not so many."""
         found = []
 
         def there():
-            found[:] = [event for event in self.lines() if event['event'] == name]
+            found[:] = [event for event in self.lines() if event['event'] == name and key in (None, event.get('public-key'))]
             return len(found) >= many
         return found[-1] if wait_for(there, SECONDS) else None
 
