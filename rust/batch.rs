@@ -38,6 +38,10 @@ use crate::{
     },
     bindings,
     cpu::handover_delay,
+    drop_reason::{
+        DropReason,
+        Lossy, //
+    },
     field::Invariant,
     rcu::{
         RcuArc,
@@ -96,7 +100,8 @@ const DEAD: u32 = 2;
 
 /// A burst of packets under one owner, with consecutive nonces.
 ///
-/// Dropping it frees the packets and gives up the owner.
+/// Dropping it frees the packets and gives up the owner. Packets that were lost in it, as its worker
+/// said, are freed for that reason.
 ///
 /// # Invariants
 ///
@@ -190,10 +195,47 @@ impl<K: RcuObject> Batch<K> {
     }
 }
 
+impl<K: RcuObject> Lossy for Batch<K> {
+    type Left = ();
+
+    #[inline]
+    fn packets(&self) -> usize {
+        self.len()
+    }
+
+    fn drop_for(self, why: DropReason) {
+        // SAFETY: The chain is ours by the type invariants.
+        unsafe { lose_all(self.head, why) };
+    }
+}
+
 impl<K: RcuObject> Drop for Batch<K> {
     fn drop(&mut self) {
         // SAFETY: `self` is not used after it, and has no other destructor.
-        drop(unsafe { Self::from_head(self.head) }.into_parts());
+        let (mut list, _owner, _) = unsafe { Self::from_head(self.head) }.into_parts();
+        while let Some(skb) = list.pop_front() {
+            skb.drop_as_marked();
+        }
+    }
+}
+
+/// Says that all packets of a batch are lost, for this reason if none was said before.
+///
+/// # Safety
+///
+/// `head` must start the chain of a batch, whose packets nobody else uses.
+#[cold]
+unsafe fn lose_all(head: RawSkb, why: DropReason) {
+    let mut next = Some(head);
+    while let Some(packet) = next {
+        // SAFETY: By the requirement.
+        unsafe {
+            let cb = packet.cb();
+            if (*cb).lost == 0 {
+                (*cb).lost = why.mark();
+            }
+            next = RawSkb::new(packet.next());
+        }
     }
 }
 
@@ -201,15 +243,16 @@ impl<K: RcuObject> Drop for Batch<K> {
 pub enum SubmitError<K: RcuObject> {
     /// Too much is under way already, most likely of this peer; nothing was done.
     Full(Batch<K>),
-    /// The device has too much work. The batch is in the order queue, dead: the caller must see
-    /// to it that the queue is consumed.
+    /// The device has too much work. The batch is in the order queue, dead, its packets lost
+    /// ([`DropReason::FullRing`]): the caller must see to it that the queue is consumed.
     RingFull,
 }
 
 /// A queue of batches to be worked on by whichever worker is free, bounded.
 ///
-/// Dropping it marks what is in it dead (see [`CryptJob`]); who has the order queues should then
-/// consume them, for batches keep their owners.
+/// Dropping it marks what is in it dead (see [`CryptJob`]), lost as the device goes
+/// ([`DropReason::DevReady`]); who has the order queues should then consume them, for batches keep
+/// their owners.
 ///
 /// # Invariants
 ///
@@ -254,8 +297,12 @@ impl<K: RcuObject> CryptRing<K> {
         // SAFETY: Initialised by the type invariants.
         if unsafe { bindings::ptr_ring_produce_bh(self.ring.get(), head.as_ptr().cast()) } != 0 {
             // ORDERING: Release: the batch is the consumer's from here on.
-            // SAFETY: It did not get into the ring, so it cannot have been freed.
-            unsafe { (*head.cb()).state.store(DEAD, Release) };
+            // SAFETY: It did not get into the ring, so it cannot have been freed, and its packets are
+            // still ours.
+            unsafe {
+                lose_all(head, DropReason::FullRing);
+                (*head.cb()).state.store(DEAD, Release);
+            }
             return Err(SubmitError::RingFull);
         }
         Ok(())
@@ -274,7 +321,9 @@ impl<K: RcuObject> CryptRing<K> {
 
 impl<K: RcuObject> Drop for CryptRing<K> {
     fn drop(&mut self) {
-        while self.pop().is_some() {}
+        while let Some(job) = self.pop() {
+            drop(job.drop_for(DropReason::DevReady));
+        }
         // SAFETY: Initialised by the type invariants, and not used any more.
         unsafe { bindings::ptr_ring_cleanup(self.ring.get()) }
     }
@@ -282,8 +331,9 @@ impl<K: RcuObject> Drop for CryptRing<K> {
 
 /// A batch that a worker has to itself, or who submitted it.
 ///
-/// Ends with [`CryptJob::finish`]; if it is dropped instead, the batch is dead. If it is forgotten,
-/// the order queue stalls at this batch for good.
+/// Ends with [`CryptJob::finish`]; or, with the batch dead, by [`Lossy::drop_for`]. If it is dropped
+/// instead, the batch is dead without a reason. If it is forgotten, the order queue stalls at this
+/// batch for good.
 ///
 /// # Invariants
 ///
@@ -355,14 +405,20 @@ impl<K: RcuObject> CryptJob<K> {
             .map(move |(i, segment)| (first.wrapping_add(i as u64), segment))
     }
 
-    /// Hands the batch to whoever consumes the order queue, and returns the owner, with which to
-    /// find and start them. (The consumer may free the batch, and its reference, at once.)
+    /// Hands the batch, which went well, to whoever consumes the order queue, and returns the owner,
+    /// with which to find and start them. (The consumer may free the batch, and its reference, at
+    /// once.) Packets of it may be lost all the same (`Segment`'s [`Lossy::drop_for`]).
     #[inline]
-    pub fn finish(self, ok: bool) -> RcuArc<K> {
+    pub fn finish(self) -> RcuArc<K> {
+        self.end(CRYPTED)
+    }
+
+    #[inline]
+    fn end(self, outcome: u32) -> RcuArc<K> {
         let job = ManuallyDrop::new(self);
         let owner = RcuArc::clone(&job.owner);
         // SAFETY: By the type invariants; `job` is not used after.
-        unsafe { job.publish(if ok { CRYPTED } else { DEAD }) };
+        unsafe { job.publish(outcome) };
         owner
     }
 
@@ -375,6 +431,23 @@ impl<K: RcuObject> CryptJob<K> {
         // to the packets.
         // SAFETY: The batch is alive until its state changes, by the type invariants.
         unsafe { (*self.head.cb()).state.store(outcome, Release) }
+    }
+}
+
+impl<K: RcuObject> Lossy for CryptJob<K> {
+    /// The owner, as of [`CryptJob::finish`].
+    type Left = RcuArc<K>;
+
+    #[inline]
+    fn packets(&self) -> usize {
+        self.len()
+    }
+
+    /// Hands the batch to whoever consumes the order queue, dead, to be freed.
+    fn drop_for(self, why: DropReason) -> RcuArc<K> {
+        // SAFETY: The packets are ours by the type invariants.
+        unsafe { lose_all(self.head, why) };
+        self.end(DEAD)
     }
 }
 

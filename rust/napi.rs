@@ -11,6 +11,10 @@
 
 use crate::{
     bindings,
+    drop_reason::{
+        DropReason,
+        Lossy, //
+    },
     module::NapiGuest,
     netdevice::NetDevice,
     rcu::{
@@ -273,6 +277,7 @@ impl NapiContext<'_> {
     #[inline]
     pub fn gro_receive(&self, packet: RxPacket) {
         if !self.registered {
+            packet.drop_for(DropReason::DevReady);
             return;
         }
         // SAFETY: Being polled by the type invariants; the packet is ours and passes on, and its

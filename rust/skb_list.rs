@@ -7,10 +7,16 @@
 //!
 //! Safety review: `Documentation/safety.md#skb_listrs`.
 
-use crate::skbuff::{
-    RawSkb,
-    Segment,
-    SkBuff, //
+use crate::{
+    drop_reason::{
+        DropReason,
+        Lossy, //
+    },
+    skbuff::{
+        RawSkb,
+        Segment,
+        SkBuff, //
+    }, //
 };
 use core::{
     marker::PhantomData,
@@ -194,6 +200,21 @@ impl SkbList {
             last.set_next(ptr::null_mut());
             self.len -= n;
             SkbList::from_raw(head, last, n)
+        }
+    }
+}
+
+impl Lossy for SkbList {
+    type Left = ();
+
+    #[inline]
+    fn packets(&self) -> usize {
+        self.len
+    }
+
+    fn drop_for(mut self, why: DropReason) {
+        while let Some(skb) = self.pop_front() {
+            skb.drop_for(why);
         }
     }
 }

@@ -113,7 +113,8 @@ impl fmt::Display for L3 {
 /// senders of [`crate::udp_tunnel`].
 ///
 /// There are two ends. Dropping it frees it and counts as a loss (`kfree_skb`, which drop monitors
-/// report); [`SkBuff::consume`] is for a packet that did what it was for.
+/// report; [`Lossy::drop_for`](crate::drop_reason::Lossy) says why); [`SkBuff::consume`] is for a packet that did what it was
+/// for.
 ///
 /// # Invariants
 ///
@@ -181,6 +182,11 @@ impl SkBuff {
         self.0.consume();
     }
 
+    /// Frees a packet of a batch, for the reason that it was marked with there.
+    pub(crate) fn drop_as_marked(self) {
+        self.0.drop_as_marked();
+    }
+
     /// Bytes from the start of the data on.
     #[inline]
     #[expect(clippy::len_without_is_empty)]
@@ -222,3 +228,25 @@ impl SkBuff {
         unsafe { (*self.raw().cb()).ds = ds }
     }
 }
+
+/// Makes a type that is one packet, which is in this field, one that can be lost.
+macro_rules! lossy {
+    ($packet:ty, $field:tt) => {
+        impl crate::drop_reason::Lossy for $packet {
+            type Left = ();
+
+            #[inline]
+            fn packets(&self) -> usize {
+                1
+            }
+
+            #[inline]
+            fn drop_for(self, why: crate::drop_reason::DropReason) {
+                self.$field.drop_for(why);
+            }
+        }
+    };
+}
+use lossy;
+
+lossy!(SkBuff, 0);

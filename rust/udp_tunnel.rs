@@ -17,6 +17,7 @@
 
 use crate::{
     bindings,
+    drop_reason::DropReason,
     dst_cache::DstCache,
     errno::{
         EADDRINUSE,
@@ -208,8 +209,9 @@ unsafe extern "C" fn receive<T: UdpReceiver>(
     }
     // SAFETY: The socket is valid during the callback. Its user data is null, or a `T` that is not
     // freed before this read-side critical section ends.
-    if let Some(ctx) = unsafe { bindings::sk_user_data(sk).cast::<T>().as_ref() } {
-        T::receive(ctx, datagrams);
+    match unsafe { bindings::sk_user_data(sk).cast::<T>().as_ref() } {
+        Some(ctx) => T::receive(ctx, datagrams),
+        None => datagrams.drop_for(DropReason::SocketClose),
     }
     0
 }
@@ -297,6 +299,8 @@ impl<T: UdpReceiver> SocketPair<T> {
 pub struct Xmit {
     /// Whether it was sent, that is, handed to a route.
     pub result: Result,
+    /// What was to be sent, if `result` is an error; else there is nothing in it.
+    pub unsent: SkbList,
     /// Packets that were not, although `result` is `Ok`, since memory for their headers was short.
     pub lost: usize,
     /// Our end of the path is no longer valid: the endpoint's source is to be cleared.
@@ -328,10 +332,11 @@ pub fn xmit<T: UdpReceiver>(
 
 /// Sends packets, by a route that is looked up once; each has the DS field that is stored with it.
 ///
-/// Either all are sent or none, but for want of memory. Of none at all, only the route is looked up.
+/// Either all are sent or none, and then handed back; but for want of memory. Of none at all, only
+/// the route is looked up.
 pub fn xmit_list<T: UdpReceiver>(
     pair: &SocketPair<T>,
-    list: SkbList,
+    mut list: SkbList,
     endpoint: &Endpoint,
     dev: &RegisteredDevice,
     how: &How,
@@ -369,7 +374,7 @@ pub fn xmit_list<T: UdpReceiver>(
                     .and_then(|()| flow.route(sk, net, cache, &mut clear_src))
                     .map(|route| {
                         learn(sk, &route, L3::V4);
-                        each(list, L3::V4, route, &mut lost, |dst, hold, chain| {
+                        each(list.take(), L3::V4, route, &mut lost, |dst, hold, chain| {
                             let (others, ds) = (chain.messages() as u32 - 1, chain.ds());
                             bindings::udp4_xmit(
                                 sk,
@@ -404,7 +409,7 @@ pub fn xmit_list<T: UdpReceiver>(
                     .and_then(|()| flow.route(sk, net, cache, &mut clear_src))
                     .map(|route| {
                         learn(sk, &route, L3::V6);
-                        each(list, L3::V6, route, &mut lost, |dst, hold, chain| {
+                        each(list.take(), L3::V6, route, &mut lost, |dst, hold, chain| {
                             let (others, ds) = (chain.messages() as u32 - 1, chain.ds());
                             bindings::udp6_xmit(
                                 sk,
@@ -424,6 +429,7 @@ pub fn xmit_list<T: UdpReceiver>(
     };
     Xmit {
         result,
+        unsent: list,
         lost,
         clear_src,
         longest,

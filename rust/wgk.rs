@@ -56,6 +56,7 @@ pub mod atomic;
 pub mod batch;
 pub mod cpu;
 pub mod crypto;
+pub mod drop_reason;
 pub mod dst_cache;
 pub mod errno;
 pub mod field;

@@ -102,7 +102,7 @@ def described(spec):
 def main():
     """Prints what differs."""
     spec = yaml.safe_load(text("Documentation/netlink/specs/wireguard_rs.yaml"))
-    drops, observe, bind, peer, events, main_rs = (text(f"src/{name}.rs") for name in ("drops", "observe", "bind", "observe/peer", "events", "main"))
+    drops, observe, bind, peer, events, main_rs = (text(f"src/{name}.rs") for name in ("reasons", "observe", "bind", "observe/peer", "events", "main"))
 
     family = re.search(r'c"(wireguard_rs)",\s+(\d+),\s+&observe::OPS,\s+&events::GROUP', main_rs)
     same("the family", (family[1], int(family[2])), (spec["name"], spec.get("version", 1)))
@@ -116,14 +116,14 @@ def main():
     messages(spec, events, observe, bind, peer)
     described(spec)
 
-    totals = re.findall(r'"(\w+)",', drops[drops.index("pub(crate) const TOTALS"):])
-    order = re.findall(r"^    (\w+),$", drops[drops.index("pub(crate) enum Total {"):drops.index("pub(crate) const TOTALS")], re.M)
+    totals = re.findall(r'"(\w+)",', drops[drops.index("pub const TOTALS"):])
+    order = re.findall(r"^    (\w+),$", drops[drops.index("pub enum Total {"):drops.index("pub const TOTALS")], re.M)
     same("totals", len(order), len(totals))
     named = dict(zip(order, totals))
-    rows = re.findall(r"^    (\w+) => (?:Some\(Total::(\w+)\)|None),$", drops, re.M)
+    rows = re.findall(r"^    (\w+) => (?:Some\(Total::(\w+)\)|None), \w+,$", drops, re.M)
     reasons = {dashed(reason): named.get(total, "none") for reason, total in rows}
     if len(reasons) < 30:
-        wrong.append(f"only {len(reasons)} reasons found in src/drops.rs")
+        wrong.append(f"only {len(reasons)} reasons found in src/reasons.rs")
     same("reasons", {name: number for number, name in enumerate(reasons, 1)}, numbered(spec, "drops"))
     table = re.findall(r"^\| `([a-z-]+)` \| `?(\w+)`? \|", text("Documentation/statistics.md"), re.M)
     same("reasons and totals", sorted(reasons.items()), sorted(table))

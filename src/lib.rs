@@ -26,6 +26,7 @@ pub mod messages;
 pub mod noise;
 pub mod peerlist;
 pub mod ratelimiter;
+pub mod reasons;
 pub mod replay;
 pub mod timers;
 pub mod workers;

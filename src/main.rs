@@ -59,6 +59,7 @@ mod peerlist;
 mod peerlookup;
 mod queueing;
 mod ratelimiter;
+mod reasons;
 mod receive;
 mod replay;
 mod resources;

@@ -470,7 +470,7 @@ impl Peer {
         let list = self.staged.lock().take();
         if !list.is_empty() {
             self.device.count(Counter::TxDropped, list.len() as u64);
-            self.device.drops.add(Reason::TxPurged, list.len());
+            self.device.drops.lose(Reason::TxPurged, list);
         }
     }
 

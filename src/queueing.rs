@@ -183,8 +183,8 @@ pub(crate) trait Handler: Send + Sync {
     /// Works on one message; `queued` wait, this one counted. Process context.
     fn handle(&self, message: SkBuff, proof: Proof, queued: usize);
 
-    /// So many were dropped unseen. Any context.
-    fn purged(&self, messages: usize);
+    /// Drops messages unseen. Any context.
+    fn purged(&self, messages: SkbList);
 }
 
 /// Messages that wait: a list for each [`Proof`], in each the oldest first.
@@ -199,10 +199,6 @@ impl Lists {
         by_proof: [const { SkbList::new() }; 3],
         given_next: true,
     };
-
-    fn len(&self) -> usize {
-        self.by_proof.iter().map(SkbList::len).sum()
-    }
 
     fn pop_from(&mut self, proof: Proof) -> Option<(SkBuff, Proof)> {
         Some((self.by_proof[proof as usize].pop_front()?, proof))
@@ -321,8 +317,12 @@ impl MessageQueue {
     pub(crate) fn purge(&self) {
         let messages = self.work.context();
         let lists = core::mem::replace(&mut *messages.queue.lock(), Lists::EMPTY);
-        messages.len.fetch_sub(lists.len() as u32, Relaxed);
-        messages.handler.purged(lists.len());
+        let mut list = SkbList::new();
+        for of_proof in lists.by_proof {
+            list.append(of_proof);
+        }
+        messages.len.fetch_sub(list.len() as u32, Relaxed);
+        messages.handler.purged(list);
     }
 }
 
@@ -357,7 +357,6 @@ mod tests {
             let message = SkBuff::with_payload(&[0; 6][..len], 0, GFP_KERNEL)?;
             lists.by_proof[proof as usize].push_back(message);
         }
-        assert_eq!(lists.len(), 6);
         for (proof, len) in [
             (Proof::NotAsked, 6),
             (Proof::Given, 4),
@@ -385,7 +384,7 @@ mod tests {
         fn run(&self, worker: &Worker<'_, Owner>) {
             self.0.wait_for_completion();
             while let Some(job) = worker.next() {
-                drop(job.finish(true));
+                drop(job.finish());
             }
         }
     }

@@ -16,6 +16,7 @@ use wgk::{
         Taken, //
     },
     cpu,
+    drop_reason::Lossy,
     napi::NapiContext,
     rcu::{
         read_lock,
@@ -83,14 +84,17 @@ impl UdpReceiver for Device {
         let guard = read_lock();
         let mut arrived = None;
         for datagram in datagrams {
-            let Ok(mut packet) = datagram.udp_payload() else {
-                this.drops.add(Reason::RxHeader, 1);
-                continue;
+            let mut packet = match datagram.udp_payload() {
+                Ok(packet) => packet,
+                Err(datagram) => {
+                    this.drops.lose(Reason::RxHeader, datagram);
+                    continue;
+                }
             };
             let len = packet.len();
             let kind = packet.head(TYPE_LEN).and_then(|head| classify(head, len));
             match kind {
-                None => this.drops.add(Reason::RxType, 1),
+                None => this.drops.lose(Reason::RxType, packet),
                 Some(Kind::Data) => Arrived::add(this, &mut arrived, packet, &guard),
                 Some(_) => handshake::queue(this, packet),
             }
@@ -124,7 +128,7 @@ impl<'g> Arrived<'g> {
             .and_then(|head| DataHeader::ref_from_prefix(head).ok())
             .map(|(header, _)| (header.receiver_index.get(), header.counter.get()))
         else {
-            device.drops.add(Reason::RxMemory, 1);
+            device.drops.lose(Reason::RxMemory, packet);
             return;
         };
         let mut skb = packet.into_inner();
@@ -142,15 +146,15 @@ impl<'g> Arrived<'g> {
             arrived.submit(device);
         }
         let Some(resources) = device.resources.load(guard) else {
-            device.drops.add(Reason::RxDown, 1);
+            device.drops.lose(Reason::RxDown, skb);
             return;
         };
         let Some(session) = resources.indices.lookup(index, guard) else {
-            device.drops.add(Reason::RxIndex, 1);
+            device.drops.lose(Reason::RxIndex, skb);
             return;
         };
         if session.keys().is_none() || session.peer.is_dead() {
-            device.drops.add(Reason::RxNoKeys, 1);
+            device.drops.lose(Reason::RxNoKeys, skb);
             return;
         }
         let mut messages = SkbList::new();
@@ -170,7 +174,7 @@ impl<'g> Arrived<'g> {
         let (resources, count) = (self.resources, self.messages.len());
         let lone = inline::lone(self.messages.lens());
         let Some(session) = self.session.try_get() else {
-            device.drops.add(Reason::RxNoKeys, count);
+            device.drops.lose(Reason::RxNoKeys, self.messages);
             return;
         };
         let Some(batch) = Batch::new(self.messages, session, self.first) else {
@@ -190,9 +194,9 @@ impl<'g> Arrived<'g> {
         };
         match submitted {
             Ok(()) => (),
-            Err(SubmitError::Full(batch)) => device.drops.add(Reason::RxQueue, batch.len()),
+            Err(SubmitError::Full(batch)) => device.drops.lose(Reason::RxQueue, batch),
             Err(SubmitError::RingFull) => {
-                // It keeps its place in the peer's queue, marked dead.
+                // It keeps its place in the peer's queue, marked dead, and is freed there.
                 device.drops.add(Reason::RxQueue, count);
                 resources.napis.wake(peer.clone());
             }
@@ -235,28 +239,21 @@ impl Task<Session> for Decrypt {
 fn decrypt(mut job: CryptJob<Session>) -> RcuArc<Session> {
     let session = job.owner().clone();
     let drops = &session.peer.device.drops;
-    let len = job.len();
     let Some(key) = session.receiving_key(boottime_coarse_ns()) else {
-        drops.add(Reason::RxExpired, len);
-        return job.finish(false);
+        return drops.lose(Reason::RxExpired, job);
     };
-    let mut failed = 0;
     for (nonce, mut segment) in job.segments_mut() {
         if let Err(e) = segment.open(nonce, key.as_bytes()) {
             // What was forged is lost alone.
-            segment.give_up();
-            failed += 1;
-            drops.add(
-                match e {
-                    OpenError::NoMemory => Reason::RxMemory,
-                    OpenError::Malformed => Reason::RxHeader,
-                    OpenError::Forged => Reason::RxAuth,
-                },
-                1,
-            );
+            let reason = match e {
+                OpenError::NoMemory => Reason::RxMemory,
+                OpenError::Malformed => Reason::RxHeader,
+                OpenError::Forged => Reason::RxAuth,
+            };
+            drops.lose(reason, segment);
         }
     }
-    job.finish(failed < len)
+    job.finish()
 }
 
 impl Member for Peer {
@@ -281,13 +278,16 @@ impl Receiver for Peer {
             match queue.take_segment() {
                 None => break,
                 Some(Taken::Dead(batch)) => taken += batch.len(),
-                Some(Taken::Lost(_)) => taken += 1,
+                Some(Taken::Lost(skb, why)) => {
+                    skb.drop_for(why);
+                    taken += 1;
+                }
                 Some(Taken::Packet { skb, nonce, owner }) => {
                     taken += 1;
                     if owner.accept_counter(&mut queue, nonce) {
                         run.add(&owner, skb);
                     } else {
-                        this.device.drops.add(Reason::RxReplay, 1);
+                        this.device.drops.lose(Reason::RxReplay, skb);
                         wgk::net_dbg_ratelimited!(
                             "{}: Packet has invalid nonce {}\n",
                             this.device.name(),
@@ -305,8 +305,10 @@ impl Receiver for Peer {
         if let Some(mut queue) = this.rx.try_consume() {
             while let Some(taken) = queue.take_segment() {
                 // What is dead or lost was counted when that became of it.
-                if let Taken::Packet { .. } = taken {
-                    this.device.drops.add(Reason::RxDown, 1);
+                match taken {
+                    Taken::Packet { skb, .. } => this.device.drops.lose(Reason::RxDown, skb),
+                    Taken::Lost(skb, why) => skb.drop_for(why),
+                    Taken::Dead(batch) => drop(batch),
                 }
             }
         }

@@ -100,7 +100,7 @@ pub(crate) fn xmit(device: &Device, dev: &RegisteredDevice, mut skb: TxPacket<'_
             skb.icmp_unreachable();
         }
         dev.count(Counter::TxErrors, 1);
-        device.drops.add(reason, 1);
+        device.drops.lose(reason, skb);
         Err(error)
     };
 
@@ -168,9 +168,11 @@ pub(crate) fn xmit(device: &Device, dev: &RegisteredDevice, mut skb: TxPacket<'_
         } else {
             // Make room before the burst is added, so that the burst itself stays whole.
             while staged.len() > MAX_STAGED_PACKETS {
-                drop(staged.pop_front());
+                let Some(oldest) = staged.pop_front() else {
+                    break;
+                };
                 dev.count(Counter::TxDropped, 1);
-                device.drops.add(Reason::TxStaged, 1);
+                device.drops.lose(Reason::TxStaged, oldest);
             }
             staged.append(burst);
             staged.take()
@@ -270,7 +272,7 @@ fn submit(session: &RcuArc<Session>, batch: Batch<Session>, here: Option<Lone>) 
         .filter(|_| !peer.is_dead())
     else {
         peer.device.count(Counter::TxDropped, batch.len() as u64);
-        peer.device.drops.add(Reason::TxGone, batch.len());
+        peer.device.drops.lose(Reason::TxGone, batch);
         return;
     };
     let len = batch.len();
@@ -288,12 +290,12 @@ fn submit(session: &RcuArc<Session>, batch: Batch<Session>, here: Option<Lone>) 
         Ok(()) => (),
         Err(SubmitError::Full(batch)) => {
             peer.device.count(Counter::TxDropped, batch.len() as u64);
-            peer.device.drops.add(Reason::TxQueue, batch.len());
+            peer.device.drops.lose(Reason::TxQueue, batch);
         }
         Err(SubmitError::RingFull) => {
             peer.device.drops.add(Reason::TxQueue, len);
-            // It keeps its place in the peer's queue, marked dead: the transmit work removes and
-            // counts it.
+            // It keeps its place in the peer's queue, marked dead: the transmit work removes, counts
+            // and frees it.
             resources.wake_transmit(peer);
         }
     }
@@ -340,8 +342,7 @@ fn encrypt(mut job: CryptJob<Session>) -> RcuArc<Session> {
     let session = job.owner().clone();
     let drops = &session.peer.device.drops;
     let Some(keys) = session.keys() else {
-        drops.add(Reason::TxGone, job.len());
-        return job.finish(false);
+        return drops.lose(Reason::TxGone, job);
     };
     let copy_dscp = session.peer.device.copy_dscp.load(Relaxed);
     let mut failed = None;
@@ -364,10 +365,10 @@ fn encrypt(mut job: CryptJob<Session>) -> RcuArc<Session> {
         }
         segment.scrub(true);
     }
-    if let Some(reason) = failed {
-        drops.add(reason, job.len());
+    match failed {
+        Some(reason) => drops.lose(reason, job),
+        None => job.finish(),
     }
-    job.finish(failed.is_none())
 }
 
 /// Messages that leave in one go; or a burst more. They have the timers, the route and the peer's

@@ -5,6 +5,7 @@ use kernel::prelude::*;
 
 use wgk::{
     atomic::Relaxed,
+    drop_reason::Lossy,
     errno::ENONET,
     rcu::{
         read_lock,
@@ -72,11 +73,10 @@ pub(crate) fn send_messages(peer: &RcuArc<Peer>, messages: SkbList) -> bool {
     let device = &peer.device;
     let guard = read_lock();
     let (Some(pair), Some(dev)) = (device.sockets.load(&guard), device.dev.get(&guard)) else {
-        device.drops.add(Reason::TxNoSocket, messages.len());
+        device.drops.lose(Reason::TxNoSocket, messages);
         return false;
     };
     let mark = device.fwmark.load(Relaxed);
-    let count = messages.len();
     let mut bytes = 0;
     let mut has_data = false;
     for len in messages.lens() {
@@ -97,6 +97,7 @@ pub(crate) fn send_messages(peer: &RcuArc<Peer>, messages: SkbList) -> bool {
         };
         let Xmit {
             result,
+            unsent,
             lost,
             clear_src,
             longest,
@@ -106,7 +107,7 @@ pub(crate) fn send_messages(peer: &RcuArc<Peer>, messages: SkbList) -> bool {
             peer.fit.learn(longest);
         }
         if result.is_err() {
-            device.drops.add(Reason::TxNoRoute, count);
+            device.drops.lose(Reason::TxNoRoute, unsent);
         } else if lost != 0 {
             device.drops.add(Reason::TxMemory, lost);
         }
@@ -173,6 +174,7 @@ fn try_send_message(
     let skb = SkBuff::with_payload(message, HEADROOM, GFP_KERNEL).map_err(|_| Failure::NoMemory)?;
     let guard = read_lock();
     let (Some(pair), Some(dev)) = (device.sockets.load(&guard), device.dev.get(&guard)) else {
+        skb.drop_for(Reason::TxNoSocket.core());
         return Err(Failure::NoSocket);
     };
     let mark = device.fwmark.load(Relaxed);
@@ -185,10 +187,13 @@ fn try_send_message(
         };
         // Both change under the lock.
         if only.is_some_and(|place| place != peer.place()) {
+            // No loss: it is for somewhere else.
+            skb.consume();
             return Ok(false);
         }
         let Xmit {
             result,
+            unsent,
             lost,
             clear_src,
             longest: _,
@@ -199,8 +204,14 @@ fn try_send_message(
         let sent = match result {
             Ok(()) if lost == 0 => Ok(true),
             Ok(()) => Err(Failure::NoMemory),
-            Err(_) if matches!(path.endpoint, Endpoint::None) => Err(Failure::NoEndpoint),
-            Err(_) => Err(Failure::NoRoute),
+            Err(_) if matches!(path.endpoint, Endpoint::None) => {
+                unsent.drop_for(Reason::TxNoEndpoint.core());
+                Err(Failure::NoEndpoint)
+            }
+            Err(_) => {
+                unsent.drop_for(Reason::TxNoRoute.core());
+                Err(Failure::NoRoute)
+            }
         };
         (sent, clear_src.then_some(path.endpoint))
     };
@@ -234,6 +245,7 @@ pub(crate) fn send_cookie(
     let guard = read_lock();
     let (Some(pair), Some(dev)) = (device.sockets.load(&guard), device.dev.get(&guard)) else {
         device.drops.add(Reason::TxHandshake, 1);
+        skb.drop_for(Reason::TxNoSocket.core());
         return;
     };
     let how = How {
@@ -243,7 +255,9 @@ pub(crate) fn send_cookie(
     };
     // Whether it arrives is the network's affair: the sender repeats its message.
     let sent = udp_tunnel::xmit(pair, skb, to, dev, &how, 0, None);
-    if sent.result.is_err() || sent.lost != 0 {
+    if sent.result.is_err() {
+        device.drops.lose(Reason::TxHandshake, sent.unsent);
+    } else if sent.lost != 0 {
         device.drops.add(Reason::TxHandshake, 1);
     }
 }

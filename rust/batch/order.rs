@@ -299,8 +299,9 @@ pub enum Taken<K: RcuObject> {
         /// Its owner.
         owner: RcuArc<K>,
     },
-    /// One packet that its worker gave up ([`Segment::give_up`]), of a batch that went well.
-    Lost(SkBuff),
+    /// One packet that its worker lost (`Segment`'s [`Lossy::drop_for`]), of a batch that went well; and
+    /// why.
+    Lost(SkBuff, DropReason),
     /// All of a batch that did not, or what is left of one.
     Dead(Batch<K>),
 }
@@ -371,7 +372,7 @@ impl<K: RcuObject> Consumer<'_, K> {
         // a control buffer to match, and the reference to the owner passes to it.
         unsafe {
             let cb = head.cb();
-            let lost = (*cb).lost != 0;
+            let lost = DropReason::of_mark((*cb).lost);
             let next = match RawSkb::new(head.next()) {
                 Some(next) if state == CRYPTED => next,
                 _ => {
@@ -381,10 +382,9 @@ impl<K: RcuObject> Consumer<'_, K> {
                     }
                     let (mut list, owner, nonce) = batch.into_parts();
                     let skb = list.pop_front()?;
-                    return Some(if lost {
-                        Taken::Lost(skb)
-                    } else {
-                        Taken::Packet { skb, nonce, owner }
+                    return Some(match lost {
+                        Some(why) => Taken::Lost(skb, why),
+                        None => Taken::Packet { skb, nonce, owner },
                     });
                 }
             };
@@ -396,8 +396,8 @@ impl<K: RcuObject> Consumer<'_, K> {
             (*rest).tail = (*cb).tail;
             *self.queue.peeked.get() = next.as_ptr();
             let skb = SkBuff::from_raw(head.as_ptr());
-            if lost {
-                return Some(Taken::Lost(skb));
+            if let Some(why) = lost {
+                return Some(Taken::Lost(skb, why));
             }
             let owner = ManuallyDrop::new(RcuArc::from_raw(NonNull::new_unchecked(
                 (*cb).owner.cast_mut().cast(),
@@ -435,6 +435,7 @@ mod tests {
 
     const PACKETS: u8 = 5;
     const FIRST: u64 = u64::MAX - 2;
+    const GIVEN_UP: DropReason = DropReason::SkbCsum;
 
     /// Packets, each of one byte that says which it is.
     fn packets() -> Result<SkbList> {
@@ -461,13 +462,17 @@ mod tests {
     /// Has a worker give up some of the packets.
     fn work(ring: &CryptRing<Owner>, given_up: &[u8], ok: bool) -> Result {
         let mut job = ring.pop().ok_or(EINVAL)?;
-        for (i, (nonce, mut segment)) in job.segments_mut().enumerate() {
+        for (i, (nonce, segment)) in job.segments_mut().enumerate() {
             assert_eq!(nonce, FIRST.wrapping_add(i as u64));
             if given_up.contains(&(i as u8)) {
-                segment.give_up();
+                segment.drop_for(GIVEN_UP);
             }
         }
-        drop(job.finish(ok));
+        drop(if ok {
+            job.finish()
+        } else {
+            job.drop_for(DropReason::Nomem)
+        });
         Ok(())
     }
 
@@ -489,8 +494,9 @@ mod tests {
                     assert_eq!(nonce, FIRST.wrapping_add(i.into()));
                     assert!(!given_up.contains(&i));
                 }
-                Taken::Lost(skb) => {
+                Taken::Lost(skb, why) => {
                     assert_eq!(number(&skb), Some(i));
+                    assert_eq!(why, GIVEN_UP);
                     assert!(given_up.contains(&i));
                     lost.push_back(skb);
                 }
@@ -542,7 +548,15 @@ mod tests {
         };
         assert_eq!(batch.len(), PACKETS.into());
         assert!(order.is_empty() && !order.has_ready());
-        drop(batch);
+        // Each is freed for what was said first.
+        let (list, owner, _) = batch.into_parts();
+        for (i, raw) in list.iter_raw().enumerate() {
+            // SAFETY: Of the list.
+            let why = DropReason::of_mark(unsafe { (*raw.cb()).lost });
+            let first = [0, 3].contains(&i);
+            assert_eq!(why, Some(if first { GIVEN_UP } else { DropReason::Nomem }));
+        }
+        drop(owner);
         assert_eq!(GONE.load(Relaxed), 1);
         Ok(())
     }

@@ -15,6 +15,10 @@ use super::{
 };
 use crate::{
     bindings,
+    drop_reason::{
+        DropReason,
+        Lossy, //
+    },
     errno::EOPNOTSUPP,
     napi,
     netns::Net,
@@ -406,6 +410,7 @@ impl<D: Driver> Adapter<D> {
         // SAFETY: The caller has a reference to the device, without which `priv_destructor` is not
         // called.
         let Some(this) = (unsafe { Priv::<D>::this(dev) }) else {
+            packet.drop_for(DropReason::DevReady);
             return bindings::netdev_tx_NETDEV_TX_OK;
         };
         match D::xmit(this, netdev, packet) {

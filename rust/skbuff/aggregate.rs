@@ -15,7 +15,13 @@ use super::{
     MAX_HEADROOM,
     UDP_HEADER, //
 };
-use crate::bindings;
+use crate::{
+    bindings,
+    drop_reason::{
+        DropReason,
+        Lossy, //
+    }, //
+};
 use core::ptr::{
     self,
     NonNull, //
@@ -80,6 +86,14 @@ impl Iterator for Datagrams {
             raw.set_next(ptr::null_mut());
             Some(Datagram::from_raw(raw))
         }
+    }
+}
+
+impl Datagrams {
+    /// Frees those that were not taken, and tells drop monitors why.
+    #[cold]
+    pub(crate) fn drop_for(self, why: DropReason) {
+        self.for_each(|datagram| datagram.drop_for(why));
     }
 }
 

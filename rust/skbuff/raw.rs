@@ -13,7 +13,8 @@ use super::{
 };
 use crate::{
     atomic::HotAtomic,
-    bindings, //
+    bindings,
+    drop_reason::DropReason, //
 };
 use core::{
     ffi::c_void,
@@ -32,7 +33,7 @@ use core::{
 pub(crate) struct Cb {
     pub(crate) mtu: u32,
     pub(crate) ds: u8,
-    /// In a batch: the worker could make nothing of this packet.
+    /// In a batch: why this packet is lost ([`DropReason::mark`]); 0 while it is not.
     pub(crate) lost: u8,
     _reserved: [u8; 2],
     pub(crate) state: HotAtomic<u32>,
@@ -470,19 +471,67 @@ impl Owned {
         // SAFETY: The reference is ours by the type invariants, and `into_raw` gave it up.
         unsafe { bindings::consume_skb(self.into_raw().as_ptr()) }
     }
+
+    /// Frees a packet that is lost, and tells drop monitors why.
+    #[inline]
+    pub(crate) fn drop_for(self, why: DropReason) {
+        // SAFETY: The reference is ours by the type invariants, and `into_raw` gave it up.
+        unsafe { free(self.into_raw(), why) }
+    }
+
+    /// The same, for the reason that it was marked with as a part of a batch.
+    pub(crate) fn drop_as_marked(self) {
+        // SAFETY: Valid by the type invariants; any byte is a `u8`.
+        let mark = unsafe { (*self.0.cb()).lost };
+        self.drop_for(DropReason::of_mark(mark).unwrap_or(DropReason::NotSpecified));
+    }
 }
 
 impl Drop for Owned {
     #[inline]
     fn drop(&mut self) {
         // SAFETY: The reference is ours by the type invariants.
-        unsafe {
-            kernel::bindings::sk_skb_reason_drop(
-                ptr::null(),
-                self.0.as_ptr(),
-                kernel::bindings::skb_drop_reason_SKB_DROP_REASON_NOT_SPECIFIED,
-            )
-        }
+        unsafe { free(self.0, DropReason::NotSpecified) }
+    }
+}
+
+/// Frees a packet that is lost.
+///
+/// # Safety
+///
+/// The `sk_buff` must be valid and on no list, and the caller give a reference to it up.
+#[inline]
+unsafe fn free(raw: RawSkb, why: DropReason) {
+    // SAFETY: By the requirement. No socket is told of.
+    unsafe { kernel::bindings::sk_skb_reason_drop(ptr::null(), raw.as_ptr(), core_reason(why)) }
+}
+
+/// The kernel's number.
+#[inline]
+fn core_reason(why: DropReason) -> kernel::bindings::skb_drop_reason {
+    use kernel::bindings::*;
+    match why {
+        DropReason::NotSpecified => skb_drop_reason_SKB_DROP_REASON_NOT_SPECIFIED,
+        DropReason::NoSocket => skb_drop_reason_SKB_DROP_REASON_NO_SOCKET,
+        DropReason::SocketClose => skb_drop_reason_SKB_DROP_REASON_SOCKET_CLOSE,
+        DropReason::HdrTrunc => skb_drop_reason_SKB_DROP_REASON_HDR_TRUNC,
+        DropReason::UnhandledProto => skb_drop_reason_SKB_DROP_REASON_UNHANDLED_PROTO,
+        DropReason::IpInhdr => skb_drop_reason_SKB_DROP_REASON_IP_INHDR,
+        DropReason::IpRpfilter => skb_drop_reason_SKB_DROP_REASON_IP_RPFILTER,
+        DropReason::IpOutnoroutes => skb_drop_reason_SKB_DROP_REASON_IP_OUTNOROUTES,
+        DropReason::SkbCsum => skb_drop_reason_SKB_DROP_REASON_SKB_CSUM,
+        DropReason::SkbGsoSeg => skb_drop_reason_SKB_DROP_REASON_SKB_GSO_SEG,
+        DropReason::TcpOldSequence => skb_drop_reason_SKB_DROP_REASON_TCP_OLD_SEQUENCE,
+        DropReason::CpuBacklog => skb_drop_reason_SKB_DROP_REASON_CPU_BACKLOG,
+        DropReason::FullRing => skb_drop_reason_SKB_DROP_REASON_FULL_RING,
+        DropReason::NeighQueuefull => skb_drop_reason_SKB_DROP_REASON_NEIGH_QUEUEFULL,
+        DropReason::QueuePurge => skb_drop_reason_SKB_DROP_REASON_QUEUE_PURGE,
+        DropReason::DevReady => skb_drop_reason_SKB_DROP_REASON_DEV_READY,
+        DropReason::DevHdr => skb_drop_reason_SKB_DROP_REASON_DEV_HDR,
+        DropReason::NoTxTarget => skb_drop_reason_SKB_DROP_REASON_NO_TX_TARGET,
+        DropReason::PktTooBig => skb_drop_reason_SKB_DROP_REASON_PKT_TOO_BIG,
+        DropReason::RecursionLimit => skb_drop_reason_SKB_DROP_REASON_RECURSION_LIMIT,
+        DropReason::Nomem => skb_drop_reason_SKB_DROP_REASON_NOMEM,
     }
 }
 

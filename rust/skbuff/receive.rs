@@ -9,6 +9,7 @@
 //! Safety review: `Documentation/safety.md#skbuffreceivers`.
 
 use super::{
+    lossy,
     Owned,
     RawSkb,
     SkBuff,
@@ -56,6 +57,8 @@ pub enum InnerError {
 ///
 /// `0` is tied to nothing (see [`SkBuff`]).
 pub struct Datagram(Owned);
+
+lossy!(Datagram, 0);
 
 impl Datagram {
     /// Takes over a packet that the UDP layer received.
@@ -227,6 +230,8 @@ impl SkBuff {
 /// - No clone has its buffer: GRO moves the pieces from there.
 pub struct RxPacket(Owned);
 
+lossy!(RxPacket, 0);
+
 impl RxPacket {
     /// Gives the `sk_buff` up. The receiver owns the reference.
     #[inline]
@@ -249,6 +254,8 @@ fn needs_scope(addr: &[u8; 16]) -> bool {
 /// The transport header was linear, and in front of the data, when this was made. (Whether the
 /// headers still are is checked at each look.)
 pub struct UdpPacket(SkBuff);
+
+lossy!(UdpPacket, 0);
 
 impl UdpPacket {
     /// Bytes of payload.

@@ -19,7 +19,11 @@ use super::{
 };
 use crate::{
     bindings,
-    crypto::aead, //
+    crypto::aead,
+    drop_reason::{
+        DropReason,
+        Lossy, //
+    }, //
 };
 use core::{
     marker::PhantomData,
@@ -132,14 +136,6 @@ impl Segment<'_> {
             }
         };
         self.set_ds(ds);
-    }
-
-    /// Says that this packet of its batch is of no use; the others may be. Who takes them one by one
-    /// is told ([`Taken::Lost`](crate::batch::Taken)), if the batch went well.
-    #[inline]
-    pub fn give_up(&mut self) {
-        // SAFETY: Valid, and the field ours, by the type invariants.
-        unsafe { (*self.raw.cb()).lost = 1 }
     }
 
     /// Stops accounting the packet to the socket it came from.
@@ -292,6 +288,23 @@ impl Segment<'_> {
     pub fn scrub(&mut self, encapsulating: bool) {
         // SAFETY: Valid by the type invariants; links and control buffer are not touched.
         unsafe { bindings::skb_reset(self.raw.as_ptr(), encapsulating) }
+    }
+}
+
+impl Lossy for Segment<'_> {
+    type Left = ();
+
+    #[inline]
+    fn packets(&self) -> usize {
+        1
+    }
+
+    /// Says that this packet of its batch is of no use; the others may be. Who takes them one by one
+    /// is told ([`Taken::Lost`](crate::batch::Taken)), if the batch went well.
+    #[inline]
+    fn drop_for(self, why: DropReason) {
+        // SAFETY: Valid, and the field ours, by the type invariants.
+        unsafe { (*self.raw.cb()).lost = why.mark() }
     }
 }
 

@@ -9,6 +9,7 @@
 //! Safety review: `Documentation/safety.md#skbufftransmitrs`.
 
 use super::{
+    lossy,
     Owned,
     RawSkb,
     SkBuff,
@@ -52,6 +53,8 @@ pub struct TxPacket<'a> {
     /// The callback, and that it is of this CPU.
     _callback: PhantomData<(&'a NetDevice, *mut ())>,
 }
+
+lossy!(TxPacket<'_>, skb);
 
 impl<'a> TxPacket<'a> {
     /// Takes over what `dev` is to transmit. If others have the packet as well, that is a clone of

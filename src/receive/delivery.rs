@@ -56,7 +56,7 @@ impl<'a> Run<'a> {
     /// Takes in a message that was opened under `session`, its counter accepted.
     pub(super) fn add(&mut self, session: &Session, skb: SkBuff) {
         let Some(endpoint) = skb.outer_source() else {
-            self.peer.device.drops.add(Reason::RxHeader, 1);
+            self.peer.device.drops.lose(Reason::RxHeader, skb);
             return;
         };
         if !self.from.same_path(&endpoint) {
@@ -78,7 +78,7 @@ impl<'a> Run<'a> {
         conduct::transport_received(self.peer, self.data);
         let device = &self.peer.device;
         let Some(dev) = device.dev.get(guard) else {
-            device.drops.add(Reason::RxDown, self.messages.len());
+            device.drops.lose(Reason::RxDown, self.messages);
             return;
         };
         let (mut packets, mut bytes) = (0, 0);
@@ -125,13 +125,16 @@ impl<'a> Run<'a> {
         let inner = match skb.inner() {
             Ok(inner) => inner,
             Err(error) => {
-                self.unsound(dev, error);
+                self.unsound(dev, skb, error);
                 return false;
             }
         };
-        let Ok(packet) = skb.prepare_rx(ds, inner.total_len) else {
-            device.drops.add(Reason::RxMemory, 1);
-            return false;
+        let packet = match skb.prepare_rx(ds, inner.total_len) {
+            Ok(packet) => packet,
+            Err(skb) => {
+                device.drops.lose(Reason::RxMemory, skb);
+                return false;
+            }
         };
         // Cryptokey routing: the sender must be the peer that packets to this address would go to.
         let routed = device.allowed_ips.lookup(inner.src, guard);
@@ -145,7 +148,7 @@ impl<'a> Run<'a> {
             );
             dev.count(Counter::RxErrors, 1);
             dev.count(Counter::RxFrameErrors, 1);
-            device.drops.add(Reason::RxSource, 1);
+            device.drops.lose(Reason::RxSource, packet);
             return false;
         }
         napi.gro_receive(packet);
@@ -154,7 +157,7 @@ impl<'a> Run<'a> {
 
     /// What is in the message is no IP packet.
     #[cold]
-    fn unsound(&self, dev: &RegisteredDevice, error: InnerError) {
+    fn unsound(&self, dev: &RegisteredDevice, skb: SkBuff, error: InnerError) {
         let (what, counter, reason) = match error {
             InnerError::Type => (
                 "is neither ipv4 nor ipv6",
@@ -176,6 +179,6 @@ impl<'a> Run<'a> {
         );
         dev.count(Counter::RxErrors, 1);
         dev.count(counter, 1);
-        self.peer.device.drops.add(reason, 1);
+        self.peer.device.drops.lose(reason, skb);
     }
 }

@@ -9,6 +9,7 @@ use wgk::{
         Guard,
         RcuArc, //
     },
+    skb_list::SkbList,
     skbuff::{
         SkBuff,
         UdpPacket, //
@@ -53,7 +54,7 @@ use crate::{
 pub(super) fn queue(device: &Device, mut packet: UdpPacket) {
     let guard = read_lock();
     let Some(resources) = device.resources.load(&guard) else {
-        device.drops.add(Reason::RxDown, 1);
+        device.drops.lose(Reason::RxDown, packet);
         return;
     };
     let proof = if device.admission.load.is_on() {
@@ -61,16 +62,17 @@ pub(super) fn queue(device: &Device, mut packet: UdpPacket) {
     } else {
         Ok(Proof::NotAsked)
     };
-    let refused = match proof {
-        _ if !random::ready() => Some(Reason::HandshakeEntropy),
-        Err(reason) => Some(reason),
+    let message = packet.into_inner();
+    let queued = match proof {
+        _ if !random::ready() => Err((message, Reason::HandshakeEntropy)),
+        Err(reason) => Err((message, reason)),
         Ok(proof) => {
-            let queued = resources.handshake.push(packet.into_inner(), proof);
-            queued.is_err().then_some(Reason::HandshakeQueue)
+            let pushed = resources.handshake.push(message, proof);
+            pushed.map_err(|message| (message, Reason::HandshakeQueue))
         }
     };
-    if let Some(reason) = refused {
-        device.drops.add(reason, 1);
+    if let Err((message, reason)) = queued {
+        device.drops.lose(reason, message);
         wgk::net_dbg_ratelimited!("{}: Dropping handshake packet\n", device.name());
     }
 }
@@ -110,8 +112,8 @@ impl Handler for Handshakes {
         handshake(&self.0, message, proof, queued);
     }
 
-    fn purged(&self, messages: usize) {
-        self.0.drops.add(Reason::RxDown, messages);
+    fn purged(&self, messages: SkbList) {
+        self.0.drops.lose(Reason::RxDown, messages);
     }
 }
 
@@ -122,11 +124,11 @@ fn handshake(device: &RcuArc<Device>, skb: SkBuff, proof: Proof, queued: usize) 
     let len = skb.len();
     let mut buffer = [0u8; size_of::<Initiation>()];
     let (Some(source), Some(message)) = (skb.outer_source(), buffer.get_mut(..len)) else {
-        device.drops.add(Reason::RxHeader, 1);
+        device.drops.lose(Reason::RxHeader, skb);
         return;
     };
     if !skb.copy_data(message) {
-        device.drops.add(Reason::RxHeader, 1);
+        device.drops.lose(Reason::RxHeader, skb);
         return;
     }
     let message: &[u8] = message;
@@ -140,6 +142,8 @@ fn handshake(device: &RcuArc<Device>, skb: SkBuff, proof: Proof, queued: usize) 
         );
         if consume_cookie(device, message, now) {
             skb.consume();
+        } else {
+            device.drops.lose(Reason::CookieInvalid, skb);
         }
         return;
     }
@@ -149,7 +153,7 @@ fn handshake(device: &RcuArc<Device>, skb: SkBuff, proof: Proof, queued: usize) 
     let needs_cookie = match admitted {
         Ok(admitted) => admitted == Admitted::Cookie,
         Err(reason) => {
-            device.drops.add(reason, 1);
+            device.drops.lose(reason, skb);
             wgk::net_dbg_ratelimited!(
                 "{}: Invalid MAC of handshake, dropping packet from {}\n",
                 device.name(),
@@ -159,6 +163,7 @@ fn handshake(device: &RcuArc<Device>, skb: SkBuff, proof: Proof, queued: usize) 
         }
     };
     if needs_cookie {
+        // Not lost to who traces it: its answer is the cookie.
         device.drops.add(Reason::HandshakeCookie, 1);
         device.admission.load.refused();
     }
@@ -181,7 +186,7 @@ fn handshake(device: &RcuArc<Device>, skb: SkBuff, proof: Proof, queued: usize) 
             let unknown = |key: &_| on_demand::unknown(device, key, initiation, &source, now);
             let peer = without_traces(|| consume_initiation(device, initiation, now, unknown));
             let Some(peer) = peer else {
-                device.drops.add(Reason::HandshakeInvalid, 1);
+                device.drops.lose(Reason::HandshakeInvalid, skb);
                 wgk::net_dbg_ratelimited!(
                     "{}: Invalid handshake initiation from {}\n",
                     device.name(),
@@ -208,7 +213,7 @@ fn handshake(device: &RcuArc<Device>, skb: SkBuff, proof: Proof, queued: usize) 
                 return;
             }
             let Some(peer) = without_traces(|| consume_response(device, response)) else {
-                device.drops.add(Reason::HandshakeInvalid, 1);
+                device.drops.lose(Reason::HandshakeInvalid, skb);
                 wgk::net_dbg_ratelimited!(
                     "{}: Invalid handshake response from {}\n",
                     device.name(),
@@ -320,7 +325,6 @@ fn consume_cookie(device: &RcuArc<Device>, message: &[u8], now_ns: u64) -> bool 
         return false;
     };
     let Some(peer) = device.peer_by_index(reply.receiver_index.get(), |_| true) else {
-        device.drops.add(Reason::CookieInvalid, 1);
         return false;
     };
     let consumed = peer
@@ -328,7 +332,6 @@ fn consume_cookie(device: &RcuArc<Device>, message: &[u8], now_ns: u64) -> bool 
         .lock()
         .consume_reply(peer.public_key(), reply, now_ns);
     if !consumed {
-        device.drops.add(Reason::CookieInvalid, 1);
         wgk::net_dbg_ratelimited!(
             "{}: Could not decrypt invalid cookie response\n",
             device.name()

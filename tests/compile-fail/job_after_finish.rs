@@ -8,7 +8,7 @@ use wgk::batch::CryptJob;
 pub fn finish(mut job: CryptJob<()>) -> usize {
     #[cfg(not(misuse))]
     let len = job.segments_mut().count();
-    drop(job.finish(true));
+    drop(job.finish());
     #[cfg(misuse)]
     let len = job.segments_mut().count();
     len

@@ -8,6 +8,6 @@ use wgk::batch::CryptJob;
 pub fn first(mut job: CryptJob<()>) -> Option<usize> {
     let (_, segment) = job.segments_mut().next()?;
     #[cfg(misuse)]
-    drop(job.finish(true));
+    drop(job.finish());
     Some(segment.len())
 }

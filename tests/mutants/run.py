@@ -37,6 +37,7 @@ FILES = {
     "src/replay.rs": ["replay_model"],
     "src/conduct.rs": ["conduct"],
     "src/failure.rs": [],
+    "src/reasons.rs": [],
     "src/life.rs": [],
     "src/cookie.rs": [],
     "src/callers.rs": [],
@@ -53,7 +54,7 @@ FILES = {
     "src/finished.rs": [],
 }
 # What the host build is made of.
-SOURCES = ["Cargo.toml", "Cargo.lock", "src", "tests/host", "tests/host-wgk", "rust/crypto/aead.rs"]
+SOURCES = ["Cargo.toml", "Cargo.lock", "src", "tests/host", "tests/host-wgk", "rust/crypto/aead.rs", "rust/drop_reason.rs", "Documentation/statistics.md"]
 # What looks for broken invariants and is called by tests only.
 SKIPPED = re.compile(r" in [\w:<>, ]*::audit\b|replace [\w:<>, ]*::audit\b")
 # Where the tests begin in a file; they are no mutants' place.

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Each dropped packet is counted by its reason, once; nothing is lost between the counters; and those
-that everybody may read tell nobody what he has guessed.
+"""Each dropped packet is counted by its reason, once, and traced (skb:kfree_skb) for what that is to the
+kernel; nothing is lost between the counters; and those that everybody may read tell nobody what he has guessed.
 
 usage (in the guest): tests/smoke/drops.py [WORD]...
 
@@ -11,9 +11,12 @@ allocation), tx-queue, rx-down, tx-gone (a race), tx-no-socket (as well: without
 there is no carrier), handshake-entropy (boot).
 """
 
+import collections
+import functools
 import hashlib
 import json
 import os
+import re
 import socket
 import struct
 import subprocess
@@ -34,6 +37,9 @@ KEPT = 2048
 # Data messages that may wait, and the most that are one batch.
 WAITING, BATCH = 1024, 32
 LAST_COUNTER = 2**64 - 1 - 8128 - 1
+TRACING = '/sys/kernel/tracing'
+# What a drop monitor is told of a packet that the driver frees: from where, and why.
+TRACED = re.compile(r'location=\S+ \[wireguard_rs\] reason: (\w+)')
 
 
 def counts(pair):
@@ -64,15 +70,51 @@ def change(pair, before):
     return {k: v - before[k] for k, v in after.items() if v != before[k]}
 
 
+def tracefs(name, text):
+    with open(f'{TRACING}/{name}', 'w', encoding='ascii') as file:
+        file.write(text)
+
+
+class Trace:
+    """The kernel's own word for each packet that the driver frees as lost."""
+
+    def __enter__(self):
+        # Others leave it off.
+        for name, text in ('trace', ''), ('events/skb/kfree_skb/enable', '1'), ('tracing_on', '1'):
+            tracefs(name, text)
+        return self
+
+    def __exit__(self, *_):
+        tracefs('events/skb/kfree_skb/enable', '0')
+
+    @staticmethod
+    def reasons():
+        """How many were freed, by reason."""
+        with open(f'{TRACING}/trace', encoding='ascii', errors='replace') as file:
+            return collections.Counter(TRACED.findall(file.read()))
+
+
+@functools.cache
+def traced_as():
+    """What the manual says each reason is traced as."""
+    with open(os.path.join(HERE, '../../Documentation/statistics.md'), encoding='utf-8') as file:
+        return {name.replace('-', '_'): core for name, core in re.findall(r'^\| `([a-z-]+)` \| [^|]+ \| `(\w+)` \|', file.read(), re.M)}
+
+
 def step(pair, name, action, **want):
-    """Does something, after which exactly these counters have grown by so much."""
-    before = counts(pair)
-    action()
-    wait_for(lambda: change(pair, before) == want, 20)
-    # A packet that is counted twice is counted the second time soon.
-    time.sleep(0.2)
-    got = change(pair, before)
+    """Does something, after which exactly these counters have grown by so much, and as many packets are traced as
+    dropped."""
+    before, traces = counts(pair), collections.Counter()
+    for reason, n in want.items():
+        traces[traced_as()[reason]] += n
+    with Trace() as trace:
+        action()
+        wait_for(lambda: change(pair, before) == want and trace.reasons() == traces, 20)
+        # A packet that is counted twice is counted the second time soon.
+        time.sleep(0.2)
+        got, traced = change(pair, before), trace.reasons()
     report(got == want, name, f'{got}, should be {want}')
+    report(traced == traces, f'{name}: traced', f'{dict(traced)}, should be {dict(traces)}')
 
 
 def datagrams(ns):
@@ -113,6 +155,8 @@ def received(lab):
     peer.send(b'')
     pair.reply(b'good')
     report(pair.hear() == (b'good', 0), 'a datagram')
+    step(pair, 'what arrives is no drop', lambda: [pair.works(), peer.send(b''), peer.initiate(), pair.works()])
+    remote = peer.session.remote
     step(pair, 'a wrong tag', lambda: [peer.raw(data(remote, n)) for n in range(5)], rx_auth=5)
     again = peer.message(udp(*reversed(pair.inner[4]), 7, 5001, b'again'))
     step(pair, 'a replay', lambda: [peer.raw(again) for _ in range(4)], rx_replay=3)
@@ -408,9 +452,11 @@ def waiting(lab):
     step(pair, 'a peer without an endpoint', pair.say, tx_no_endpoint=1)
     pair.set_peer('endpoint', '10.99.0.1:1')
     before = counts(pair)
-    pair.say()
-    good = wait_for(lambda: change(pair, before).get('tx_handshake', 0) >= 1, 20)
-    report(good and set(change(pair, before)) == {'tx_handshake'}, 'an initiation without a route', change(pair, before))
+    with Trace() as trace:
+        pair.say()
+        good = wait_for(lambda: change(pair, before).get('tx_handshake', 0) >= 1, 20)
+        good = good and wait_for(lambda: trace.reasons(), 20) and set(trace.reasons()) == {'IP_OUTNOROUTES'}
+    report(good and set(change(pair, before)) == {'tx_handshake'}, 'an initiation without a route', f'{change(pair, before)}, {trace.reasons()}')
 
 
 def main():

@@ -9,5 +9,11 @@
 pub mod alloc;
 pub mod atomic;
 pub mod crypto;
+#[path = "../../../rust/drop_reason.rs"]
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "marks of packets are for the kernel's crate")
+)]
+pub mod drop_reason;
 pub mod rcu;
 pub mod siphash;

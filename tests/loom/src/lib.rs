@@ -15,6 +15,8 @@ pub mod twin_alloc;
 pub mod twin_packet;
 pub mod twin_rcu;
 
+#[path = "../../../rust/drop_reason.rs"]
+pub mod drop_reason;
 #[path = "../../../rust/field.rs"]
 pub mod field;
 

@@ -12,6 +12,10 @@ pub(crate) use crate::raw::{
 };
 use crate::{
     atomic::HotAtomic,
+    drop_reason::{
+        DropReason,
+        Lossy, //
+    },
     twin_alloc::{
         count,
         keep,
@@ -104,11 +108,23 @@ impl SkBuff {
         self.0
     }
 
+    pub(crate) fn drop_as_marked(self) {}
+
     /// What is in it.
     pub fn value(&self) -> u32 {
         // SAFETY: Ours.
         unsafe { (*self.0.as_ptr()).data.with(|v| *v) }
     }
+}
+
+impl Lossy for SkBuff {
+    type Left = ();
+
+    fn packets(&self) -> usize {
+        1
+    }
+
+    fn drop_for(self, _: DropReason) {}
 }
 
 impl Drop for SkBuff {

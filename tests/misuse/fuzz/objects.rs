@@ -38,6 +38,10 @@ use wgk::{
         SubmitError,
         Taken, //
     },
+    drop_reason::{
+        DropReason,
+        Lossy, //
+    },
     hashtable::{
         impl_has_index_node,
         impl_has_key_node,
@@ -315,11 +319,13 @@ pub(super) fn quick(rng: &mut Rng) {
                 for (nonce, mut segment) in job.segments_mut() {
                     let _ = segment.seal(&[4; 16], rng.below(20), nonce, &[7; 32]);
                     if rng.below(4) == 0 {
-                        segment.give_up();
+                        segment.drop_for(DropReason::SkbCsum);
                     }
                 }
-                if rng.below(4) != 0 {
-                    drop(job.finish(rng.below(4) != 0));
+                match rng.below(4) {
+                    0 => drop(job),
+                    1 => drop(job.drop_for(DropReason::Nomem)),
+                    _ => drop(job.finish()),
                 }
             }
         }
@@ -350,6 +356,16 @@ pub(super) fn submit(rng: &mut Rng, list: SkbList) {
     }
     let refused = STAGES.with(rng, |stage| stage.ring.submit(&stage.order, batch));
     if let Some(Err(SubmitError::Full(batch))) = refused {
+        lose_or_keep(rng, batch);
+    }
+}
+
+/// Has a batch lost, or keeps it.
+fn lose_or_keep(rng: &mut Rng, batch: Batch<Object>) {
+    if rng.below(2) == 0 {
+        assert_eq!(batch.packets(), batch.len());
+        batch.drop_for(DropReason::FullRing);
+    } else {
         BATCHES.put(rng, batch);
     }
 }
@@ -373,7 +389,8 @@ fn consume(rng: &mut Rng) {
             super::PACKETS.put(rng, skb);
             OBJECTS.put(rng, owner);
         }
-        Some(Taken::Lost(skb)) => super::PACKETS.put(rng, skb),
+        Some(Taken::Lost(skb, why)) if rng.below(2) == 0 => skb.drop_for(why),
+        Some(Taken::Lost(skb, _)) => super::PACKETS.put(rng, skb),
         Some(Taken::Dead(batch)) => drop(batch),
         None => (),
     }

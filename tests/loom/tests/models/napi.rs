@@ -316,7 +316,7 @@ impl Path {
         let mut finished = Finished::new(poll);
         for job in jobs {
             let messages = job.len();
-            let session = job.finish(true);
+            let session = job.finish();
             let listed = rx_schedule::list(self, session.0.clone());
             if let Some(instance) = listed {
                 finished.turn_to(|other| *other == instance);
@@ -335,7 +335,7 @@ impl Path {
             while count < most {
                 match queue.take_segment() {
                     None => break,
-                    Some(Taken::Dead(_) | Taken::Lost(_)) => panic!("nothing is given up"),
+                    Some(Taken::Dead(_) | Taken::Lost(..)) => panic!("nothing is given up"),
                     Some(Taken::Packet { skb, .. }) => {
                         count += 1;
                         place.gro.lock().unwrap().push(skb.value());

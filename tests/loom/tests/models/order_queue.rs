@@ -56,7 +56,7 @@ fn seal(mut job: CryptJob<Owner>) {
             value + SEALED
         });
     }
-    job.finish(true);
+    job.finish();
 }
 
 /// A device with one peer.
@@ -107,7 +107,7 @@ impl Path {
     /// The same packet by packet.
     fn consume_packet(&self) -> Option<u32> {
         match self.order.try_consume()?.take_segment()? {
-            Taken::Dead(_) | Taken::Lost(_) => panic!("nothing is given up"),
+            Taken::Dead(_) | Taken::Lost(..) => panic!("nothing is given up"),
             Taken::Packet { skb, nonce, .. } => {
                 assert_eq!(u64::from(skb.value()), nonce + u64::from(SEALED));
                 Some(skb.value() - SEALED)
