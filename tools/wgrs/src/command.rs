@@ -102,7 +102,7 @@ impl Job {
         }
     }
 
-    /// Ends it, and what it has started.
+    /// Ends it, and what it has started. Only while it has not been waited for.
     fn kill(&mut self, why: String) {
         // That there is none any more is as good.
         let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
@@ -110,21 +110,22 @@ impl Job {
         self.killed.get_or_insert(why);
     }
 
-    /// Takes what it has printed so far.
-    fn read(&mut self) {
+    /// Takes what it has printed so far; or why it is not waited for any more.
+    fn read(&mut self) -> Result<(), String> {
         let mut bytes = [0; 4096];
         while let Some(output) = &mut self.output {
             match output.read(&mut bytes) {
                 Ok(0) => self.output = None,
                 Ok(n) if self.printed.len() + n > LONGEST => {
-                    self.kill(format!("the command printed more than {LONGEST} bytes"));
+                    return Err(format!("the command printed more than {LONGEST} bytes"));
                 }
                 Ok(n) => self.printed.extend(&bytes[..n]),
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) if e.kind() == ErrorKind::WouldBlock => return,
-                Err(e) => self.kill(format!("reading what the command prints: {e}")),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => break,
+                Err(e) => return Err(format!("reading what the command prints: {e}")),
             }
         }
+        Ok(())
     }
 
     /// How far it is; an answer when it has ended.
@@ -132,21 +133,22 @@ impl Job {
         // Looked at first: what it printed before its end is there then. It may have left others
         // behind that hold its output open; they are not waited for.
         let ended = self.child.try_wait();
-        self.read();
+        let read = self.read();
         match ended {
-            Ok(Some(status)) => Some(match self.killed.take() {
-                Some(why) => Err(why),
-                None => self.answer(status),
+            // Its number may be another's from here on.
+            Ok(Some(status)) => Some(match self.killed.take().map_or(read, Err) {
+                Ok(()) => self.answer(status),
+                Err(why) => Err(why),
             }),
-            Ok(None) if now >= self.until => {
-                self.kill(format!("the command took longer than {allowed:?}"));
+            Ok(None) => {
+                if let Err(why) = read {
+                    self.kill(why);
+                } else if now >= self.until {
+                    self.kill(format!("the command took longer than {allowed:?}"));
+                }
                 None
             }
-            Ok(None) => None,
-            Err(e) => {
-                self.kill(format!("waiting for the command: {e}"));
-                self.killed.take().map(Err)
-            }
+            Err(e) => Some(Err(format!("waiting for the command: {e}"))),
         }
     }
 

@@ -91,7 +91,10 @@ impl Signals {
         let (stream, end) = UnixStream::pair()?;
         stream.set_nonblocking(true)?;
         let stop = Arc::new(AtomicBool::new(false));
-        for signal in [SIGTERM, SIGINT, SIGHUP] {
+        // What whoever started this has ignored stays so (nohup).
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let wanted = |signal: &i32| ignored(&status) & (1 << (signal - 1)) == 0;
+        for signal in [SIGTERM, SIGINT, SIGHUP].into_iter().filter(wanted) {
             // The second one does not wait until somebody reads what is printed.
             flag::register_conditional_shutdown(signal, 1, stop.clone())?;
             flag::register(signal, stop.clone())?;
@@ -107,6 +110,13 @@ impl Signals {
         while matches!((&self.stream).read(&mut [0; 64]), Ok(1..)) {}
         self.stop.load(Ordering::SeqCst)
     }
+}
+
+/// The signals that are ignored, a bit for each, as /proc has it.
+fn ignored(status: &str) -> u64 {
+    let mask = status.lines().find_map(|l| l.strip_prefix("SigIgn:"));
+    mask.and_then(|m| u64::from_str_radix(m.trim(), 16).ok())
+        .unwrap_or(0)
 }
 
 /// Lines that may be printed before the next tick, and how many were not.
@@ -523,6 +533,13 @@ mod tests {
         assert_eq!(bytes[8 + 2..8 + 4], 0x8008u16.to_ne_bytes());
         let buffer = netlink_packet_core::NlaBuffer::new(&bytes[8..]);
         assert!(WireguardAttribute::parse(&buffer).is_ok());
+    }
+
+    #[test]
+    fn signals() {
+        let status = "Name:\twgrs\nSigBlk:\t0000000000000002\nSigIgn:\t0000000000001001\n";
+        assert_eq!(ignored(status), (1 << (SIGHUP - 1)) | (1 << 12));
+        assert_eq!(ignored(""), 0);
     }
 
     #[test]

@@ -262,15 +262,17 @@ impl Config {
         if stamp == self.stamp && (young || !self.young) {
             return Ok(None);
         }
-        (self.stamp, self.young) = (stamp, young);
-        let mut text = String::new();
+        let mut bytes = Vec::new();
         File::open(&self.path)
-            .and_then(|file| file.take(LONGEST + 1).read_to_string(&mut text))
+            .and_then(|file| file.take(LONGEST + 1).read_to_end(&mut bytes))
             .map_err(failed)?;
-        if text.len() as u64 > LONGEST {
+        // One that could not be read may be readable the next time, just as it is.
+        (self.stamp, self.young) = (stamp, young);
+        if bytes.len() as u64 > LONGEST {
             return Err(format!("{name} is longer than {} MiB", LONGEST >> 20));
         }
-        peers(&text).map(Some).map_err(|e| format!("{name}: {e}"))
+        let text = std::str::from_utf8(&bytes).map_err(|_| format!("{name} is no text"))?;
+        peers(text).map(Some).map_err(|e| format!("{name}: {e}"))
     }
 
     /// The peer with that key.
@@ -384,6 +386,8 @@ mod tests {
         assert!(config.refresh().unwrap_err().contains("No such file"));
         assert_eq!(config.refresh(), Ok(None));
         assert!(config.find(&[1; 32]).is_some());
+        fs::write(&path, b"\xff").unwrap();
+        assert!(config.refresh().unwrap_err().ends_with(" is no text"));
         write(&(section(3) + &section(2)));
         assert_eq!(config.refresh(), Ok(Some(2)));
         assert!(config.find(&[1; 32]).is_none() && config.find(&[2; 32]).is_some());
