@@ -24,6 +24,7 @@
 #include <net/tcp.h>
 #include <net/udp_tunnel.h>
 #include <uapi/linux/wireguard.h>
+#include "helpers/trace.h"
 
 /* Where C has what netdevice.rs reaches into; compared with the bindings at compile time. */
 enum {

@@ -93,6 +93,10 @@ const _: () = {
 };
 
 /// The name of a network device.
+///
+/// # Invariants
+///
+/// The last byte is NUL.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct NetName([u8; Self::SIZE]);
 
@@ -104,6 +108,11 @@ impl NetName {
     pub fn as_bytes(&self) -> &[u8] {
         let end = self.0.iter().position(|&b| b == 0).unwrap_or(Self::SIZE);
         &self.0[..end]
+    }
+
+    /// The name as C has it: a string that lives as long as this.
+    pub(crate) fn as_ptr(&self) -> *const kernel::ffi::c_char {
+        self.0.as_ptr().cast()
     }
 }
 
@@ -156,6 +165,7 @@ unsafe fn read_name(dev: *const bindings::net_device) -> NetName {
         // it is valid.
         *byte = unsafe { name.cast::<u8>().add(i).read_volatile() };
     }
+    // INVARIANT: The last one is left as it was.
     NetName(copy)
 }
 

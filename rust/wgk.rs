@@ -84,6 +84,7 @@ pub mod skbuff;
 pub mod slab;
 pub mod time;
 pub mod timer;
+pub mod trace;
 pub mod uapi;
 pub mod udp_tunnel;
 pub mod workqueue;

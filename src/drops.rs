@@ -6,15 +6,24 @@
 //! (`ip -s link`) count what the C driver counts, and nothing of this replaces them. The reasons are
 //! in `reasons.rs`.
 
+use core::ffi::CStr;
+
 use wgk::{
     drop_reason::Lossy,
-    percpu::PerCpuCounters, //
+    netdevice::NetName,
+    percpu::PerCpuCounters,
+    rcu::read_lock,
+    trace, //
 };
 
-use crate::reasons::REASONS;
 pub(crate) use crate::reasons::{
     Reason,
     TOTALS, //
+};
+use crate::{
+    device::Device,
+    peer::Peer,
+    reasons::REASONS, //
 };
 
 /// The counters of one device.
@@ -28,15 +37,13 @@ impl Drops {
 
     /// Counts packets as dropped for a reason, and has them freed, or marked, for what that is to the
     /// kernel. Any context but hard interrupt.
-    #[cold]
-    pub(crate) fn lose<P: Lossy>(&self, reason: Reason, packets: P) -> P::Left {
+    fn lose<P: Lossy>(&self, reason: Reason, packets: P) -> P::Left {
         self.add(reason, packets.packets());
         packets.drop_for(reason.core())
     }
 
     /// Counts `n` packets dropped for a reason, of which nothing is left to be freed here. Any context.
-    #[cold]
-    pub(crate) fn add(&self, reason: Reason, n: usize) {
+    fn add(&self, reason: Reason, n: usize) {
         self.0.add(reason as usize, n as u64);
     }
 
@@ -52,5 +59,71 @@ impl Drops {
                 *sum += value;
             }
         }
+    }
+}
+
+/// No peer, or none that is known, to tracepoints.
+pub(crate) const NOBODY: u64 = 0;
+
+impl Device {
+    /// Has packets lost that are no known peer's: see [`Drops::lose`].
+    pub(crate) fn lose<P: Lossy>(&self, reason: Reason, packets: P) -> P::Left {
+        self.lose_of(NOBODY, reason, packets)
+    }
+
+    /// Has packets lost of the peer of this number.
+    #[cold]
+    pub(crate) fn lose_of<P: Lossy>(&self, peer: u64, reason: Reason, packets: P) -> P::Left {
+        self.trace_lost(peer, reason, packets.packets());
+        self.drops.lose(reason, packets)
+    }
+
+    /// Counts `n` packets as lost, of which nothing is left to be freed here.
+    #[cold]
+    pub(crate) fn note_lost(&self, reason: Reason, n: usize) {
+        self.trace_lost(NOBODY, reason, n);
+        self.drops.add(reason, n);
+    }
+
+    fn trace_lost(&self, peer: u64, reason: Reason, n: usize) {
+        let queue = match reason {
+            Reason::RxQueue => Some(c"receive"),
+            Reason::TxQueue => Some(c"transmit"),
+            Reason::TxStaged => Some(c"staged"),
+            Reason::HandshakeQueue => Some(c"handshake"),
+            _ => None,
+        };
+        if let Some(queue) = queue {
+            trace::queue_full(|| (self.traced(), peer, queue));
+        }
+        trace::packet_dropped(|| (self.traced(), peer, reason.name(), n as u32));
+    }
+
+    /// The interface, as tracepoints are told of it. Any context.
+    pub(crate) fn traced(&self) -> (u32, NetName) {
+        let index = self.dev.get(&read_lock()).map_or(0, |dev| dev.ifindex());
+        (index, self.name())
+    }
+
+    /// Tells tracepoints of a worker that is called to a stage, if one is.
+    #[inline]
+    pub(crate) fn trace_worker(&self, stage: &'static CStr, called: Option<u32>) {
+        if let Some(cpu) = called {
+            trace::worker_called(|| (self.traced(), stage, cpu));
+        }
+    }
+}
+
+impl Peer {
+    /// Has packets of the peer lost: see [`Drops::lose`].
+    pub(crate) fn lose<P: Lossy>(&self, reason: Reason, packets: P) -> P::Left {
+        self.device.lose_of(self.id, reason, packets)
+    }
+
+    /// Counts `n` packets of the peer as lost, of which nothing is left to be freed here.
+    #[cold]
+    pub(crate) fn note_lost(&self, reason: Reason, n: usize) {
+        self.device.trace_lost(self.id, reason, n);
+        self.device.drops.add(reason, n);
     }
 }

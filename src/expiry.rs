@@ -2,11 +2,14 @@
 //! What a peer does when its timers expire. The rules are in `timers.rs`; `conduct.rs` says what
 //! follows.
 
+use core::ffi::CStr;
+
 use kernel::workqueue::WorkItem;
 
 use wgk::{
     rcu::RcuArc,
-    timer::TimerCallback, //
+    timer::TimerCallback,
+    trace, //
 };
 
 use crate::{
@@ -32,6 +35,7 @@ impl TimerCallback for Peer {
     /// Softirq. The one timer of a peer stands for the earliest of its deadlines.
     fn fired(this: RcuArc<Self>) {
         while let Some(action) = Peer::next_due(&this) {
+            trace::timer_fired(|| (this.device.traced(), this.id, name(action)));
             announce(&this, action);
             note(&this, action);
             conduct::act(&this, action);
@@ -47,6 +51,21 @@ fn note(peer: &Peer, action: Action) {
         Action::GiveUpHandshake => events::handshake_given_up(peer, peer.handshake_given_up()),
         Action::TellEndpoint => events::endpoint_changed(peer),
         _ => {}
+    }
+}
+
+/// What tracepoints call a deadline.
+fn name(action: Action) -> &'static CStr {
+    match action {
+        Action::RetransmitHandshake { .. } => c"retransmit-handshake",
+        Action::DeferredHandshake => c"deferred-handshake",
+        Action::GiveUpHandshake => c"give-up-handshake",
+        Action::SendKeepalive => c"send-keepalive",
+        Action::NewHandshake => c"new-handshake",
+        Action::ZeroKeyMaterial => c"zero-key-material",
+        Action::PersistentKeepalive => c"persistent-keepalive",
+        Action::TellEndpoint => c"tell-endpoint",
+        Action::CheckSession => c"check-session",
     }
 }
 

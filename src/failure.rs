@@ -10,6 +10,8 @@
     reason = "public in the host library, whose tests are other crates"
 )]
 
+use core::ffi::CStr;
+
 /// Why a handshake failed. The numbers are those of Documentation/netlink/specs/wireguard_rs.yaml.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u32)]
@@ -32,6 +34,23 @@ pub enum Failure {
     NoKey = 8,
     /// No agreement with the peer's public key is possible.
     BadKey = 9,
+}
+
+impl Failure {
+    /// What the specification calls it.
+    pub const fn name(self) -> &'static CStr {
+        match self {
+            Self::NoAnswer => c"no-answer",
+            Self::BadAnswer => c"bad-answer",
+            Self::NoEndpoint => c"no-endpoint",
+            Self::NoRoute => c"no-route",
+            Self::NoSocket => c"no-socket",
+            Self::NoMemory => c"no-memory",
+            Self::NoEntropy => c"no-entropy",
+            Self::NoKey => c"no-key",
+            Self::BadKey => c"bad-key",
+        }
+    }
 }
 
 /// The last failure, with its time.
@@ -105,6 +124,28 @@ impl Failures {
 impl Default for Failures {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+#[cfg(test)]
+mod specification {
+    use super::*;
+
+    /// Each has the number and the name that the specification says.
+    #[test]
+    fn names() {
+        use Failure::*;
+        let text = include_str!("../Documentation/netlink/specs/wireguard_rs.yaml");
+        let (_, text) = text.split_once("name: failure\n").expect("an enum");
+        let mut entries = text.split("\n      -\n        name: ").skip(1);
+        let all = [
+            NoAnswer, BadAnswer, NoEndpoint, NoRoute, NoSocket, NoMemory, NoEntropy, NoKey, BadKey,
+        ];
+        for (i, why) in all.into_iter().enumerate() {
+            assert_eq!(why as usize, i + 1);
+            let entry = entries.next().expect("an entry");
+            assert_eq!(entry.lines().next(), why.name().to_str().ok());
+        }
     }
 }
 

@@ -11,6 +11,8 @@
     reason = "public in the host library, whose tests are other crates"
 )]
 
+use core::ffi::CStr;
+
 use zerocopy::little_endian::{
     U32,
     U64, //
@@ -182,6 +184,17 @@ pub struct DataHeader {
     pub receiver_index: U32,
     /// Nonce.
     pub counter: U64,
+}
+
+/// What tracepoints say of a kind of message; of none.
+pub fn kind_name(kind: Option<Kind>) -> &'static CStr {
+    match kind {
+        Some(Kind::Initiation) => c"initiation",
+        Some(Kind::Response) => c"response",
+        Some(Kind::CookieReply) => c"cookie",
+        Some(Kind::Data) => c"data",
+        None => c"none",
+    }
 }
 
 /// Tells what the message is that starts with `head` and is `total_len` bytes long.

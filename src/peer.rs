@@ -59,6 +59,7 @@ use wgk::{
         new_timer,
         Timer, //
     },
+    trace,
     udp_tunnel::{
         Endpoint,
         Way, //
@@ -95,7 +96,10 @@ use crate::{
     messages::MAX_PEERS_PER_DEVICE,
     noise::Handshake,
     resources,
-    session::Session,
+    session::{
+        side_name,
+        Session, //
+    },
     timers::{
         Action,
         Timers, //
@@ -470,7 +474,7 @@ impl Peer {
         let list = self.staged.lock().take();
         if !list.is_empty() {
             self.device.count(Counter::TxDropped, list.len() as u64);
-            self.device.drops.lose(Reason::TxPurged, list);
+            self.lose(Reason::TxPurged, list);
         }
     }
 
@@ -532,6 +536,8 @@ impl Peer {
         self.tx_cpu.store(u32::MAX, Relaxed);
         let initiator = keys.initiator;
         let id = session.establish(keys, boottime_coarse_ns());
+        let side = side_name(initiator);
+        trace::session_begun(|| (self.device.traced(), self.id, id, side));
         wgk::object_debug!(
             "{}: Keypair {} created for peer {}\n",
             self.device.name(),

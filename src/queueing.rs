@@ -137,14 +137,14 @@ impl<O: RcuObject> Stage<O> {
     }
 
     /// Has a batch worked on, and keeps its place in `order`. Calls another CPU's worker, unless
-    /// those that are up are enough. On an error see [`CryptRing::submit`]; [`SubmitError::Full`]
-    /// may also stand for the stage as a whole. Any context.
+    /// those that are up are enough; says which. On an error see [`CryptRing::submit`];
+    /// [`SubmitError::Full`] may also stand for the stage as a whole. Any context.
     #[inline]
     pub(crate) fn submit(
         &self,
         order: &OrderQueue<O>,
         batch: Batch<O>,
-    ) -> Result<(), SubmitError<O>> {
+    ) -> Result<Option<u32>, SubmitError<O>> {
         let segments = batch.len();
         let jobs = &self.work.context().jobs;
         if order.messages().max(jobs.workers.waiting()) >= self.most {
@@ -158,7 +158,7 @@ impl<O: RcuObject> Stage<O> {
         if let Some(cpu) = called {
             self.work.enqueue_on(cpu);
         }
-        Ok(())
+        Ok(called)
     }
 
     /// Workers that are up, or called; of CPUs that share a mark one. Any context.
@@ -278,11 +278,11 @@ impl MessageQueue {
         self.work.context().len()
     }
 
-    /// Queues a message and calls a worker; hands the message back if there is no room, or the queue is
-    /// contended while half full (then the sender floods, and a lock that many CPUs fight for would
-    /// cost more than the message). Once anybody is asked for a proof, half of the room is for who has
-    /// given one, and half for who has not. Any context.
-    pub(crate) fn push(&self, message: SkBuff, proof: Proof) -> Result<(), SkBuff> {
+    /// Queues a message and calls a worker, on the CPU that is returned; hands the message back if there is no
+    /// room, or the queue is contended while half full (then the sender floods, and a lock that many CPUs
+    /// fight for would cost more than the message). Once anybody is asked for a proof, half of the room is
+    /// for who has given one, and half for who has not. Any context.
+    pub(crate) fn push(&self, message: SkBuff, proof: Proof) -> Result<u32, SkBuff> {
         let messages = self.work.context();
         let len = messages.len();
         if len >= MAX_QUEUED_INCOMING_HANDSHAKES {
@@ -309,8 +309,9 @@ impl MessageQueue {
         queue.by_proof[proof as usize].push_back(message);
         messages.len.fetch_add(1, Relaxed);
         drop(queue);
-        self.work.enqueue_on(cpu::next_online(&self.last_cpu));
-        Ok(())
+        let cpu = cpu::next_online(&self.last_cpu);
+        self.work.enqueue_on(cpu);
+        Ok(cpu)
     }
 
     /// Drops what is queued; what is being worked on goes on. Any context.
@@ -424,7 +425,7 @@ mod tests {
             let owner = RcuArc::new(Owner, GFP_KERNEL)?;
             let batch = Batch::new(list, owner, 0).ok_or(EINVAL)?;
             match self.stage.submit(order, batch) {
-                Ok(()) => Ok(true),
+                Ok(_) => Ok(true),
                 Err(SubmitError::Full(batch)) if batch.len() == messages => Ok(false),
                 Err(_) => Err(EINVAL),
             }

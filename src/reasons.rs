@@ -16,6 +16,8 @@
     reason = "public in the host library, whose tests are other crates"
 )]
 
+use core::ffi::CStr;
+
 use wgk::drop_reason::DropReason;
 
 /// What `ethtool -S` counts.
@@ -53,6 +55,26 @@ pub const TOTALS: &[&str] = &[
 
 const _: () = assert!(TOTALS.len() == Total::TxUnsent as usize + 1);
 
+/// Room for a name, with the NUL at its end.
+const NAME: usize = 32;
+
+/// `TxNoRoute` as `tx-no-route`, with NULs behind it.
+const fn dashed(camel: &str) -> [u8; NAME] {
+    let camel = camel.as_bytes();
+    let mut name = [0; NAME];
+    let (mut from, mut to) = (0, 0);
+    while from < camel.len() {
+        if camel[from].is_ascii_uppercase() && from != 0 {
+            name[to] = b'-';
+            to += 1;
+        }
+        name[to] = camel[from].to_ascii_lowercase();
+        from += 1;
+        to += 1;
+    }
+    name
+}
+
 macro_rules! reasons {
     ($($(#[$doc:meta])+ $reason:ident => $total:expr, $core:ident,)+) => {
         /// A reason to drop a packet or message. Its number plus one is its netlink attribute: new
@@ -67,6 +89,21 @@ macro_rules! reasons {
             pub fn total(self) -> Option<Total> {
                 match self {
                     $(Reason::$reason => $total,)+
+                }
+            }
+
+            /// What the specification calls it.
+            pub fn name(self) -> &'static CStr {
+                match self {
+                    $(Reason::$reason => {
+                        const BYTES: &[u8; NAME] = &dashed(stringify!($reason));
+                        const {
+                            match CStr::from_bytes_until_nul(BYTES) {
+                                Ok(name) => name,
+                                Err(_) => panic!("too long"),
+                            }
+                        }
+                    })+
                 }
             }
 
@@ -199,6 +236,10 @@ mod tests {
             .collect();
         for reason in REASONS {
             let (total, core) = rows[&*split(&format!("{reason:?}"), '-')];
+            assert_eq!(
+                reason.name().to_bytes(),
+                split(&format!("{reason:?}"), '-').as_bytes()
+            );
             let named = reason.total().map(|t| format!("`{}`", TOTALS[t as usize]));
             assert_eq!(total, named.as_deref().unwrap_or("none"));
             assert_ne!(reason.core(), DropReason::NotSpecified);

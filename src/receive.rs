@@ -87,14 +87,14 @@ impl UdpReceiver for Device {
             let mut packet = match datagram.udp_payload() {
                 Ok(packet) => packet,
                 Err(datagram) => {
-                    this.drops.lose(Reason::RxHeader, datagram);
+                    this.lose(Reason::RxHeader, datagram);
                     continue;
                 }
             };
             let len = packet.len();
             let kind = packet.head(TYPE_LEN).and_then(|head| classify(head, len));
             match kind {
-                None => this.drops.lose(Reason::RxType, packet),
+                None => this.lose(Reason::RxType, packet),
                 Some(Kind::Data) => Arrived::add(this, &mut arrived, packet, &guard),
                 Some(_) => handshake::queue(this, packet),
             }
@@ -128,7 +128,7 @@ impl<'g> Arrived<'g> {
             .and_then(|head| DataHeader::ref_from_prefix(head).ok())
             .map(|(header, _)| (header.receiver_index.get(), header.counter.get()))
         else {
-            device.drops.lose(Reason::RxMemory, packet);
+            device.lose(Reason::RxMemory, packet);
             return;
         };
         let mut skb = packet.into_inner();
@@ -146,15 +146,15 @@ impl<'g> Arrived<'g> {
             arrived.submit(device);
         }
         let Some(resources) = device.resources.load(guard) else {
-            device.drops.lose(Reason::RxDown, skb);
+            device.lose(Reason::RxDown, skb);
             return;
         };
         let Some(session) = resources.indices.lookup(index, guard) else {
-            device.drops.lose(Reason::RxIndex, skb);
+            device.lose(Reason::RxIndex, skb);
             return;
         };
         if session.keys().is_none() || session.peer.is_dead() {
-            device.drops.lose(Reason::RxNoKeys, skb);
+            session.peer.lose(Reason::RxNoKeys, skb);
             return;
         }
         let mut messages = SkbList::new();
@@ -174,7 +174,7 @@ impl<'g> Arrived<'g> {
         let (resources, count) = (self.resources, self.messages.len());
         let lone = inline::lone(self.messages.lens());
         let Some(session) = self.session.try_get() else {
-            device.drops.lose(Reason::RxNoKeys, self.messages);
+            self.session.peer.lose(Reason::RxNoKeys, self.messages);
             return;
         };
         let Some(batch) = Batch::new(self.messages, session, self.first) else {
@@ -188,16 +188,18 @@ impl<'g> Arrived<'g> {
                 .suits(lone, Way::In, empty, boottime_coarse_ns())
         });
         let submitted = if here && may_receive_here() {
-            open_here(resources, peer, batch).map_err(SubmitError::Full)
+            open_here(resources, peer, batch)
+                .map(|()| None)
+                .map_err(SubmitError::Full)
         } else {
             resources.decrypt.submit(&peer.rx, batch)
         };
         match submitted {
-            Ok(()) => (),
-            Err(SubmitError::Full(batch)) => device.drops.lose(Reason::RxQueue, batch),
+            Ok(called) => device.trace_worker(c"decrypt", called),
+            Err(SubmitError::Full(batch)) => peer.lose(Reason::RxQueue, batch),
             Err(SubmitError::RingFull) => {
                 // It keeps its place in the peer's queue, marked dead, and is freed there.
-                device.drops.add(Reason::RxQueue, count);
+                peer.note_lost(Reason::RxQueue, count);
                 resources.napis.wake(peer.clone());
             }
         }
@@ -238,9 +240,8 @@ impl Task<Session> for Decrypt {
 /// peer's NAPI instance is to be scheduled.
 fn decrypt(mut job: CryptJob<Session>) -> RcuArc<Session> {
     let session = job.owner().clone();
-    let drops = &session.peer.device.drops;
     let Some(key) = session.receiving_key(boottime_coarse_ns()) else {
-        return drops.lose(Reason::RxExpired, job);
+        return session.peer.lose(Reason::RxExpired, job);
     };
     for (nonce, mut segment) in job.segments_mut() {
         if let Err(e) = segment.open(nonce, key.as_bytes()) {
@@ -250,7 +251,7 @@ fn decrypt(mut job: CryptJob<Session>) -> RcuArc<Session> {
                 OpenError::Malformed => Reason::RxHeader,
                 OpenError::Forged => Reason::RxAuth,
             };
-            drops.lose(reason, segment);
+            session.peer.lose(reason, segment);
         }
     }
     job.finish()
@@ -287,7 +288,7 @@ impl Receiver for Peer {
                     if owner.accept_counter(&mut queue, nonce) {
                         run.add(&owner, skb);
                     } else {
-                        this.device.drops.lose(Reason::RxReplay, skb);
+                        this.lose(Reason::RxReplay, skb);
                         wgk::net_dbg_ratelimited!(
                             "{}: Packet has invalid nonce {}\n",
                             this.device.name(),
@@ -306,7 +307,7 @@ impl Receiver for Peer {
             while let Some(taken) = queue.take_segment() {
                 // What is dead or lost was counted when that became of it.
                 match taken {
-                    Taken::Packet { skb, .. } => this.device.drops.lose(Reason::RxDown, skb),
+                    Taken::Packet { skb, .. } => this.lose(Reason::RxDown, skb),
                     Taken::Lost(skb, why) => skb.drop_for(why),
                     Taken::Dead(batch) => drop(batch),
                 }

@@ -53,7 +53,10 @@ use zerocopy::transmute;
 use crate::{
     conduct,
     device::Device,
-    drops::Reason,
+    drops::{
+        Reason,
+        NOBODY, //
+    },
     finished::Finished,
     inline::{
         Lone,
@@ -95,18 +98,18 @@ use party::Transmitter;
 /// is not known, `ELOOP` the way there leads through here, `EMSGSIZE` it is too long to leave in one piece,
 /// or what segmentation failed with.
 pub(crate) fn xmit(device: &Device, dev: &RegisteredDevice, mut skb: TxPacket<'_>) -> Result {
-    let fail = |mut skb: TxPacket<'_>, tell: bool, reason: Reason, error: Error| {
+    let fail = |mut skb: TxPacket<'_>, peer: u64, tell: bool, reason: Reason, error: Error| {
         if tell {
             skb.icmp_unreachable();
         }
         dev.count(Counter::TxErrors, 1);
-        device.drops.lose(reason, skb);
+        device.lose_of(peer, reason, skb);
         Err(error)
     };
 
     if skb.l3_protocol().is_none() {
         wgk::net_dbg_ratelimited!("{}: Invalid IP packet\n", dev.name());
-        return fail(skb, false, Reason::TxType, EPROTONOSUPPORT);
+        return fail(skb, NOBODY, false, Reason::TxType, EPROTONOSUPPORT);
     }
     let guard = read_lock();
     let destination = skb.dst_addr();
@@ -118,7 +121,7 @@ pub(crate) fn xmit(device: &Device, dev: &RegisteredDevice, mut skb: TxPacket<'_
                 Text(a)
             );
         }
-        return fail(skb, true, Reason::TxNoPeer, ENOKEY);
+        return fail(skb, NOBODY, true, Reason::TxNoPeer, ENOKEY);
     };
     if !peer.has_endpoint() {
         wgk::net_dbg_ratelimited!(
@@ -126,16 +129,16 @@ pub(crate) fn xmit(device: &Device, dev: &RegisteredDevice, mut skb: TxPacket<'_
             dev.name(),
             peer.id
         );
-        return fail(skb, true, Reason::TxNoEndpoint, EDESTADDRREQ);
+        return fail(skb, peer.id, true, Reason::TxNoEndpoint, EDESTADDRREQ);
     }
     if is_own_message(device, &peer, &skb, &guard) {
         tell_of_loop(device, dev, &peer, destination);
         peer.looped_ns.store(boottime_coarse_ns(), Relaxed);
         // Its sender is a socket of ours.
-        return fail(skb, false, Reason::TxLoop, ELOOP);
+        return fail(skb, peer.id, false, Reason::TxLoop, ELOOP);
     }
     if has_looped(&peer) {
-        return fail(skb, true, Reason::TxLoop, ELOOP);
+        return fail(skb, peer.id, true, Reason::TxLoop, ELOOP);
     }
 
     let mut mtu = skb.dst_mtu().unwrap_or(dev.mtu());
@@ -146,7 +149,7 @@ pub(crate) fn xmit(device: &Device, dev: &RegisteredDevice, mut skb: TxPacket<'_
             longest = peer.fit.longest().unwrap_or(u32::MAX);
             if let Some(told) = skb.must_shrink_to(longest) {
                 skb.icmp_too_big(told);
-                return fail(skb, false, Reason::TxTooBig, EMSGSIZE);
+                return fail(skb, peer.id, false, Reason::TxTooBig, EMSGSIZE);
             }
         }
         // Nor is it padded to more.
@@ -154,7 +157,7 @@ pub(crate) fn xmit(device: &Device, dev: &RegisteredDevice, mut skb: TxPacket<'_
     }
     let mut burst = match skb.gso_segment() {
         Ok(list) => list,
-        Err((skb, e)) => return fail(skb, true, Reason::TxSegment, e),
+        Err((skb, e)) => return fail(skb, peer.id, true, Reason::TxSegment, e),
     };
     for mut segment in burst.iter_mut() {
         segment.set_mtu(mtu);
@@ -172,7 +175,7 @@ pub(crate) fn xmit(device: &Device, dev: &RegisteredDevice, mut skb: TxPacket<'_
                     break;
                 };
                 dev.count(Counter::TxDropped, 1);
-                device.drops.lose(Reason::TxStaged, oldest);
+                peer.lose(Reason::TxStaged, oldest);
             }
             staged.append(burst);
             staged.take()
@@ -272,7 +275,7 @@ fn submit(session: &RcuArc<Session>, batch: Batch<Session>, here: Option<Lone>) 
         .filter(|_| !peer.is_dead())
     else {
         peer.device.count(Counter::TxDropped, batch.len() as u64);
-        peer.device.drops.lose(Reason::TxGone, batch);
+        peer.lose(Reason::TxGone, batch);
         return;
     };
     let len = batch.len();
@@ -282,18 +285,20 @@ fn submit(session: &RcuArc<Session>, batch: Batch<Session>, here: Option<Lone>) 
             .suits(lone, Way::Out, empty, boottime_coarse_ns())
     });
     let submitted = if here && may_send_here() {
-        send_here(resources, peer, batch).map_err(SubmitError::Full)
+        send_here(resources, peer, batch)
+            .map(|()| None)
+            .map_err(SubmitError::Full)
     } else {
         resources.encrypt.submit(&peer.tx, batch)
     };
     match submitted {
-        Ok(()) => (),
+        Ok(called) => peer.device.trace_worker(c"encrypt", called),
         Err(SubmitError::Full(batch)) => {
             peer.device.count(Counter::TxDropped, batch.len() as u64);
-            peer.device.drops.lose(Reason::TxQueue, batch);
+            peer.lose(Reason::TxQueue, batch);
         }
         Err(SubmitError::RingFull) => {
-            peer.device.drops.add(Reason::TxQueue, len);
+            peer.note_lost(Reason::TxQueue, len);
             // It keeps its place in the peer's queue, marked dead: the transmit work removes, counts
             // and frees it.
             resources.wake_transmit(peer);
@@ -340,9 +345,8 @@ impl Task<Session> for Encrypt {
 /// Returns the session, whose peer's transmit work is to be scheduled.
 fn encrypt(mut job: CryptJob<Session>) -> RcuArc<Session> {
     let session = job.owner().clone();
-    let drops = &session.peer.device.drops;
     let Some(keys) = session.keys() else {
-        return drops.lose(Reason::TxGone, job);
+        return session.peer.lose(Reason::TxGone, job);
     };
     let copy_dscp = session.peer.device.copy_dscp.load(Relaxed);
     let mut failed = None;
@@ -366,7 +370,7 @@ fn encrypt(mut job: CryptJob<Session>) -> RcuArc<Session> {
         segment.scrub(true);
     }
     match failed {
-        Some(reason) => drops.lose(reason, job),
+        Some(reason) => session.peer.lose(reason, job),
         None => job.finish(),
     }
 }

@@ -10,6 +10,8 @@
 //! batch of packets in a queue holds one. A session holds its peer. The ring peer → session → peer
 //! is opened when the peer is removed or the device goes away, never by a count reaching zero.
 
+use core::ffi::CStr;
+
 use kernel::{
     prelude::*,
     sync::SetOnce, //
@@ -30,6 +32,7 @@ use wgk::{
         RcuArc,
         RcuObject, //
     },
+    trace, //
 };
 
 use crate::{
@@ -74,6 +77,8 @@ wgk::impl_has_index_node! { impl HasIndexNode for Session { self.node } }
 impl RcuObject for Session {
     fn on_last_ref(&self) {
         if let Some(keys) = self.keys.as_ref() {
+            let side = side_name(keys.origin.initiator);
+            trace::session_ended(|| (self.peer.device.traced(), self.peer.id, keys.id, side));
             wgk::object_debug!(
                 "{}: Keypair {} destroyed for peer {}\n",
                 self.peer.device.name(),
@@ -81,6 +86,15 @@ impl RcuObject for Session {
                 self.peer.id
             );
         }
+    }
+}
+
+/// What tracepoints say of who began a session.
+pub(crate) fn side_name(initiator: bool) -> &'static CStr {
+    if initiator {
+        c"initiator"
+    } else {
+        c"responder"
     }
 }
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The device's UDP sockets, one per address family, and what is sent through them.
 
+use core::ffi::CStr;
+
 use kernel::prelude::*;
 
 use wgk::{
@@ -16,6 +18,7 @@ use wgk::{
         SkBuff,
         DATA_HEADROOM, //
     },
+    trace,
     udp_tunnel::{
         self,
         Bound,
@@ -35,7 +38,9 @@ use crate::{
     drops::Reason,
     failure::Failure,
     messages::{
+        classify,
         data_len,
+        kind_name,
         Macs, //
     },
     peer::Peer, //
@@ -73,7 +78,7 @@ pub(crate) fn send_messages(peer: &RcuArc<Peer>, messages: SkbList) -> bool {
     let device = &peer.device;
     let guard = read_lock();
     let (Some(pair), Some(dev)) = (device.sockets.load(&guard), device.dev.get(&guard)) else {
-        device.drops.lose(Reason::TxNoSocket, messages);
+        peer.lose(Reason::TxNoSocket, messages);
         return false;
     };
     let mark = device.fwmark.load(Relaxed);
@@ -107,9 +112,9 @@ pub(crate) fn send_messages(peer: &RcuArc<Peer>, messages: SkbList) -> bool {
             peer.fit.learn(longest);
         }
         if result.is_err() {
-            device.drops.lose(Reason::TxNoRoute, unsent);
+            peer.lose(Reason::TxNoRoute, unsent);
         } else if lost != 0 {
-            device.drops.add(Reason::TxMemory, lost);
+            peer.note_lost(Reason::TxMemory, lost);
         }
         (result.is_ok(), clear_src.then_some(path.endpoint))
     };
@@ -154,14 +159,21 @@ pub(crate) fn learn_path(peer: &Peer) {
 /// Sends one handshake message to its peer; if `only` is a place, only if that is where the peer is:
 /// else `false`. Failure is like loss: a timer tries again; it is counted, and noted.
 pub(crate) fn send_message(peer: &Peer, only: Option<u64>, message: &[u8], ds: u8) -> bool {
-    match try_send_message(peer, only, message, ds) {
-        Ok(there) => there,
-        Err(why) => {
-            peer.device.drops.add(Reason::TxHandshake, 1);
-            peer.handshake_failed(why);
-            true
-        }
-    }
+    let result = try_send_message(peer, only, message, ds);
+    trace::handshake_sent(|| {
+        let outcome = match result {
+            Ok(true) => c"sent",
+            Ok(false) => c"moved",
+            Err(why) => why.name(),
+        };
+        let kind = classify(message, message.len());
+        (peer.device.traced(), peer.id, kind_name(kind), outcome)
+    });
+    result.unwrap_or_else(|why| {
+        peer.note_lost(Reason::TxHandshake, 1);
+        peer.handshake_failed(why);
+        true
+    })
 }
 
 fn try_send_message(
@@ -239,14 +251,20 @@ pub(crate) fn send_cookie(
         return;
     };
     let Ok(skb) = SkBuff::with_payload(reply.as_bytes(), HEADROOM, GFP_KERNEL) else {
-        device.drops.add(Reason::TxHandshake, 1);
+        device.note_lost(Reason::TxHandshake, 1);
         return;
     };
+    let outcome = try_send_cookie(device, to, skb);
+    trace::handshake_sent(|| (device.traced(), 0, c"cookie", outcome));
+}
+
+/// What became of a cookie.
+fn try_send_cookie(device: &RcuArc<Device>, to: &Endpoint, skb: SkBuff) -> &'static CStr {
     let guard = read_lock();
     let (Some(pair), Some(dev)) = (device.sockets.load(&guard), device.dev.get(&guard)) else {
-        device.drops.add(Reason::TxHandshake, 1);
+        device.note_lost(Reason::TxHandshake, 1);
         skb.drop_for(Reason::TxNoSocket.core());
-        return;
+        return Failure::NoSocket.name();
     };
     let how = How {
         mark: device.fwmark.load(Relaxed),
@@ -256,9 +274,13 @@ pub(crate) fn send_cookie(
     // Whether it arrives is the network's affair: the sender repeats its message.
     let sent = udp_tunnel::xmit(pair, skb, to, dev, &how, 0, None);
     if sent.result.is_err() {
-        device.drops.lose(Reason::TxHandshake, sent.unsent);
+        device.lose(Reason::TxHandshake, sent.unsent);
+        Failure::NoRoute.name()
     } else if sent.lost != 0 {
-        device.drops.add(Reason::TxHandshake, 1);
+        device.note_lost(Reason::TxHandshake, 1);
+        Failure::NoMemory.name()
+    } else {
+        c"sent"
     }
 }
 

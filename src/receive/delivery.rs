@@ -56,7 +56,7 @@ impl<'a> Run<'a> {
     /// Takes in a message that was opened under `session`, its counter accepted.
     pub(super) fn add(&mut self, session: &Session, skb: SkBuff) {
         let Some(endpoint) = skb.outer_source() else {
-            self.peer.device.drops.lose(Reason::RxHeader, skb);
+            self.peer.lose(Reason::RxHeader, skb);
             return;
         };
         if !self.from.same_path(&endpoint) {
@@ -78,7 +78,7 @@ impl<'a> Run<'a> {
         conduct::transport_received(self.peer, self.data);
         let device = &self.peer.device;
         let Some(dev) = device.dev.get(guard) else {
-            device.drops.lose(Reason::RxDown, self.messages);
+            self.peer.lose(Reason::RxDown, self.messages);
             return;
         };
         let (mut packets, mut bytes) = (0, 0);
@@ -132,7 +132,7 @@ impl<'a> Run<'a> {
         let packet = match skb.prepare_rx(ds, inner.total_len) {
             Ok(packet) => packet,
             Err(skb) => {
-                device.drops.lose(Reason::RxMemory, skb);
+                self.peer.lose(Reason::RxMemory, skb);
                 return false;
             }
         };
@@ -148,7 +148,7 @@ impl<'a> Run<'a> {
             );
             dev.count(Counter::RxErrors, 1);
             dev.count(Counter::RxFrameErrors, 1);
-            device.drops.lose(Reason::RxSource, packet);
+            self.peer.lose(Reason::RxSource, packet);
             return false;
         }
         napi.gro_receive(packet);
@@ -179,6 +179,6 @@ impl<'a> Run<'a> {
         );
         dev.count(Counter::RxErrors, 1);
         dev.count(counter, 1);
-        self.peer.device.drops.lose(reason, skb);
+        self.peer.lose(reason, skb);
     }
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Handshake messages on their way in: queued, let in or sent a cookie, authenticated, answered.
 
+use core::ffi::CStr;
+
 use wgk::{
     crypto::without_traces,
     random,
@@ -15,6 +17,7 @@ use wgk::{
         UdpPacket, //
     },
     time::boottime_coarse_ns,
+    trace,
     udp_tunnel::Endpoint, //
 };
 
@@ -24,11 +27,15 @@ use crate::{
     admission::Admitted,
     conduct,
     device::Device,
-    drops::Reason,
+    drops::{
+        Reason,
+        NOBODY, //
+    },
     failure::Failure,
     messages::{
         claims_proof,
         classify,
+        kind_name,
         CookieReply,
         Initiation,
         Kind,
@@ -54,7 +61,7 @@ use crate::{
 pub(super) fn queue(device: &Device, mut packet: UdpPacket) {
     let guard = read_lock();
     let Some(resources) = device.resources.load(&guard) else {
-        device.drops.lose(Reason::RxDown, packet);
+        device.lose(Reason::RxDown, packet);
         return;
     };
     let proof = if device.admission.load.is_on() {
@@ -71,9 +78,12 @@ pub(super) fn queue(device: &Device, mut packet: UdpPacket) {
             pushed.map_err(|message| (message, Reason::HandshakeQueue))
         }
     };
-    if let Err((message, reason)) = queued {
-        device.drops.lose(reason, message);
-        wgk::net_dbg_ratelimited!("{}: Dropping handshake packet\n", device.name());
+    match queued {
+        Ok(cpu) => device.trace_worker(c"handshake", Some(cpu)),
+        Err((message, reason)) => {
+            device.lose(reason, message);
+            wgk::net_dbg_ratelimited!("{}: Dropping handshake packet\n", device.name());
+        }
     }
 }
 
@@ -104,6 +114,9 @@ fn proof(
     device.admission.prove(message, &source, now)
 }
 
+/// What tracepoints say of a message that was let in.
+const ACCEPTED: &CStr = c"accepted";
+
 /// What is done with the handshake messages of a device.
 pub(crate) struct Handshakes(pub(crate) RcuArc<Device>);
 
@@ -113,7 +126,7 @@ impl Handler for Handshakes {
     }
 
     fn purged(&self, messages: SkbList) {
-        self.0.drops.lose(Reason::RxDown, messages);
+        self.0.lose(Reason::RxDown, messages);
     }
 }
 
@@ -124,26 +137,35 @@ fn handshake(device: &RcuArc<Device>, skb: SkBuff, proof: Proof, queued: usize) 
     let len = skb.len();
     let mut buffer = [0u8; size_of::<Initiation>()];
     let (Some(source), Some(message)) = (skb.outer_source(), buffer.get_mut(..len)) else {
-        device.drops.lose(Reason::RxHeader, skb);
+        device.lose(Reason::RxHeader, skb);
         return;
     };
     if !skb.copy_data(message) {
-        device.drops.lose(Reason::RxHeader, skb);
+        device.lose(Reason::RxHeader, skb);
         return;
     }
     let message: &[u8] = message;
     let now = boottime_coarse_ns();
+    let kind = classify(message, len);
+    let told = |peer: u64, outcome: &'static CStr| {
+        trace::handshake_received(|| (device.traced(), peer, kind_name(kind), outcome));
+    };
 
-    if classify(message, len) == Some(Kind::CookieReply) {
+    if kind == Some(Kind::CookieReply) {
         wgk::net_dbg_ratelimited!(
             "{}: Receiving cookie response from {}\n",
             device.name(),
             source
         );
-        if consume_cookie(device, message, now) {
-            skb.consume();
-        } else {
-            device.drops.lose(Reason::CookieInvalid, skb);
+        match consume_cookie(device, message, now) {
+            Some(peer) => {
+                told(peer, ACCEPTED);
+                skb.consume();
+            }
+            None => {
+                told(NOBODY, Reason::CookieInvalid.name());
+                device.lose(Reason::CookieInvalid, skb);
+            }
         }
         return;
     }
@@ -153,7 +175,8 @@ fn handshake(device: &RcuArc<Device>, skb: SkBuff, proof: Proof, queued: usize) 
     let needs_cookie = match admitted {
         Ok(admitted) => admitted == Admitted::Cookie,
         Err(reason) => {
-            device.drops.lose(reason, skb);
+            told(NOBODY, reason.name());
+            device.lose(reason, skb);
             wgk::net_dbg_ratelimited!(
                 "{}: Invalid MAC of handshake, dropping packet from {}\n",
                 device.name(),
@@ -164,10 +187,11 @@ fn handshake(device: &RcuArc<Device>, skb: SkBuff, proof: Proof, queued: usize) 
     };
     if needs_cookie {
         // Not lost to who traces it: its answer is the cookie.
-        device.drops.add(Reason::HandshakeCookie, 1);
+        told(NOBODY, Reason::HandshakeCookie.name());
+        device.note_lost(Reason::HandshakeCookie, 1);
         device.admission.load.refused();
     }
-    let peer = match classify(message, len) {
+    let peer = match kind {
         Some(Kind::Initiation) => {
             let Ok((initiation, _)) = Initiation::ref_from_prefix(message) else {
                 return;
@@ -186,7 +210,8 @@ fn handshake(device: &RcuArc<Device>, skb: SkBuff, proof: Proof, queued: usize) 
             let unknown = |key: &_| on_demand::unknown(device, key, initiation, &source, now);
             let peer = without_traces(|| consume_initiation(device, initiation, now, unknown));
             let Some(peer) = peer else {
-                device.drops.lose(Reason::HandshakeInvalid, skb);
+                told(NOBODY, Reason::HandshakeInvalid.name());
+                device.lose(Reason::HandshakeInvalid, skb);
                 wgk::net_dbg_ratelimited!(
                     "{}: Invalid handshake initiation from {}\n",
                     device.name(),
@@ -194,6 +219,7 @@ fn handshake(device: &RcuArc<Device>, skb: SkBuff, proof: Proof, queued: usize) 
                 );
                 return;
             };
+            told(peer.id, ACCEPTED);
             respond(device, &peer, &source);
             peer
         }
@@ -213,7 +239,8 @@ fn handshake(device: &RcuArc<Device>, skb: SkBuff, proof: Proof, queued: usize) 
                 return;
             }
             let Some(peer) = without_traces(|| consume_response(device, response)) else {
-                device.drops.lose(Reason::HandshakeInvalid, skb);
+                told(NOBODY, Reason::HandshakeInvalid.name());
+                device.lose(Reason::HandshakeInvalid, skb);
                 wgk::net_dbg_ratelimited!(
                     "{}: Invalid handshake response from {}\n",
                     device.name(),
@@ -221,6 +248,7 @@ fn handshake(device: &RcuArc<Device>, skb: SkBuff, proof: Proof, queued: usize) 
                 );
                 return;
             };
+            told(peer.id, ACCEPTED);
             Peer::set_endpoint(&peer, &source);
             wgk::net_dbg_ratelimited!(
                 "{}: Receiving handshake response from peer {} ({})\n",
@@ -267,6 +295,14 @@ pub(crate) fn answer(
     // No peer: it was removed since.
     let peer = without_traces(|| consume_initiation(device, message, now_ns, |_| ()));
     if let Some(peer) = peer {
+        trace::handshake_received(|| {
+            (
+                device.traced(),
+                peer.id,
+                kind_name(Some(Kind::Initiation)),
+                ACCEPTED,
+            )
+        });
         respond(device, &peer, source);
         count(device, &peer, size_of::<Initiation>());
     }
@@ -318,15 +354,11 @@ fn consume_response(device: &RcuArc<Device>, message: &Response) -> Option<RcuAr
     Some(peer)
 }
 
-/// Keeps the cookie of a cookie reply for the next handshake message to that peer. False if it was not
-/// asked for, or is not authentic.
-fn consume_cookie(device: &RcuArc<Device>, message: &[u8], now_ns: u64) -> bool {
-    let Ok((reply, _)) = CookieReply::ref_from_prefix(message) else {
-        return false;
-    };
-    let Some(peer) = device.peer_by_index(reply.receiver_index.get(), |_| true) else {
-        return false;
-    };
+/// Keeps the cookie of a cookie reply for the next handshake message to that peer, whose number it
+/// returns. `None` if it was not asked for, or is not authentic.
+fn consume_cookie(device: &RcuArc<Device>, message: &[u8], now_ns: u64) -> Option<u64> {
+    let (reply, _) = CookieReply::ref_from_prefix(message).ok()?;
+    let peer = device.peer_by_index(reply.receiver_index.get(), |_| true)?;
     let consumed = peer
         .cookie
         .lock()
@@ -337,5 +369,5 @@ fn consume_cookie(device: &RcuArc<Device>, message: &[u8], now_ns: u64) -> bool 
             device.name()
         );
     }
-    consumed
+    consumed.then_some(peer.id)
 }

@@ -22,7 +22,8 @@ use wgk::{
     time::{
         boottime_coarse_ns,
         realtime, //
-    }, //
+    },
+    trace, //
 };
 
 use super::{
@@ -41,7 +42,9 @@ use crate::{
     inline,
     messages::{
         data_len,
+        kind_name,
         Initiation,
+        Kind,
         Response,
         HANDSHAKE_DSCP,
         KEEPALIVE_TIMEOUT_NS,
@@ -139,10 +142,12 @@ fn call(peer: &impl Hold, enqueue: impl FnOnce(&Resources, RcuArc<Peer>)) {
     }
 }
 
-/// Notes why there is no handshake message; `None`: the peer is being removed. Whether it may be
-/// possible later.
-fn note_failure(peer: &Peer, why: Option<Failure>) -> Failed {
+/// Notes why there is no handshake message of a kind; `None`: the peer is being removed. Whether it may
+/// be possible later.
+fn note_failure(peer: &Peer, kind: Kind, why: Option<Failure>) -> Failed {
     if let Some(why) = why {
+        let kind = kind_name(Some(kind));
+        trace::handshake_sent(|| (peer.device.traced(), peer.id, kind, why.name()));
         peer.handshake_failed(why);
     }
     match why {
@@ -293,7 +298,7 @@ impl<H: Hold> Party for H {
                 Ok(message)
             }
             Err(why) => {
-                let failed = note_failure(&peer, why);
+                let failed = note_failure(&peer, Kind::Initiation, why);
                 if why.is_some() && failed == Failed::ForGood {
                     events::handshake_given_up(&peer, peer.handshake_given_up());
                 }
@@ -304,7 +309,8 @@ impl<H: Hold> Party for H {
 
     fn create_response(&self) -> Result<Response, Failed> {
         let peer = self.get().ok_or(Failed::ForGood)?;
-        without_traces(|| handshake::create_response(&peer)).map_err(|why| note_failure(&peer, why))
+        without_traces(|| handshake::create_response(&peer))
+            .map_err(|why| note_failure(&peer, Kind::Response, why))
     }
 
     fn add_macs(&self, message: &mut [u8]) {

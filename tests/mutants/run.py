@@ -54,7 +54,8 @@ FILES = {
     "src/finished.rs": [],
 }
 # What the host build is made of.
-SOURCES = ["Cargo.toml", "Cargo.lock", "src", "tests/host", "tests/host-wgk", "rust/crypto/aead.rs", "rust/drop_reason.rs", "Documentation/statistics.md"]
+SOURCES = ["Cargo.toml", "Cargo.lock", "src", "tests/host", "tests/host-wgk", "rust/crypto/aead.rs", "rust/drop_reason.rs", "Documentation/statistics.md",
+           "Documentation/netlink/specs/wireguard_rs.yaml"]
 # What looks for broken invariants and is called by tests only.
 SKIPPED = re.compile(r" in [\w:<>, ]*::audit\b|replace [\w:<>, ]*::audit\b")
 # Where the tests begin in a file; they are no mutants' place.

@@ -42,6 +42,8 @@ if [[ $driver == ours ]]; then
 	timeout 300 ./held-peer.sh || status=1
 	echo "# drop counters"
 	timeout 900 ./drops.py || status=1
+	echo "# tracepoints"
+	timeout 300 ./trace.py || status=1
 	echo "# peers and events"
 	timeout 1500 ./events.py || status=1
 	echo "# peers on demand"
