@@ -234,8 +234,28 @@ def operations(nth, limit):
     result(delete() == 0, "ip link del afterwards")
 
 
+def kernel_function(name):
+    """Where a function of the kernel is: its first address, and that of what comes behind it."""
+    with open("/proc/kallsyms", encoding="ascii") as symbols:
+        table = [line.split() for line in symbols]
+    start = next((int(words[0], 16) for words in table if words[2] == name and len(words) == 3), 0)
+    if not start:
+        raise LookupError(f"{name} is not in /proc/kallsyms: its callers would be failed as well, and warn")
+    return start, min(at for words in table if (at := int(words[0], 16)) > start)
+
+
+def spare(start, end):
+    """No allocation fails that is made, at whatever depth, by code between these addresses."""
+    for which in ("failslab", "fail_page_alloc"):
+        write(f"{DEBUG}/{which}/stacktrace-depth", 32)
+        write(f"{DEBUG}/{which}/reject-start", hex(start))
+        write(f"{DEBUG}/{which}/reject-end", hex(end))
+
+
 def loading(nth, limit):
     """Loading the module itself."""
+    # The kernel warns, of itself, if it finds no memory for a field of a module's tracepoint.
+    spare(*kernel_function("event_define_fields"))
     fd = os.open("/vm/wireguard_rs.ko", os.O_RDONLY)
 
     def load():
@@ -251,6 +271,7 @@ def loading(nth, limit):
     every(nth, "load the module", load, unload, NOMEM, limit)
     load()
     os.close(fd)
+    spare(0, 0)
 
 
 def text_of(module):
