@@ -11,12 +11,7 @@ set -uo pipefail
 . "$(dirname "$0")/lib.sh"
 trap 'end_case home world inner' EXIT
 
-in_ns() { ip netns exec "$@"; }
-for ns in home world inner; do
-	ip netns add "$ns" || exit 1
-	ip -n "$ns" link set lo up
-	in_ns "$ns" sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0
-done
+hosts home world inner
 # uplink N: what goes to world by it, when there is none with a lower number.
 uplink() {
 	local end

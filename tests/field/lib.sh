@@ -13,6 +13,18 @@ dropped() {
 	ip netns exec "$1" python3 "$FIELD/../observe.py" "$2" | jq --arg reason "$3" '.drops[$reason] // 0'
 }
 
+in_ns() { ip netns exec "$@"; }
+
+# hosts NS...: makes them; they take packets whichever way these come.
+hosts() {
+	local ns
+	for ns; do
+		ip netns add "$ns" || exit 1
+		ip -n "$ns" link set lo up
+		in_ns "$ns" sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0
+	done
+}
+
 # sent NS DEV: packets that it has sent.
 sent() { ip netns exec "$1" cat "/sys/class/net/$2/statistics/tx_packets"; }
 

@@ -15,7 +15,6 @@ trap 'end_case left middle right' EXIT
 declare -A private public outside=([left4]=10.0.1.1 [right4]=10.0.2.1 [left6]=fd01::1 [right6]=fd02::1)
 inside4=192.168.9 inside6=fd09::
 
-in_ns() { ip netns exec "$@"; }
 for ns in left middle right; do
 	ip netns add "$ns" || exit 1
 	ip -n "$ns" link set lo up

@@ -12,12 +12,7 @@ set -uo pipefail
 . "$(dirname "$0")/lib.sh"
 trap 'end_case server router client' EXIT
 
-in_ns() { ip netns exec "$@"; }
-for ns in server router client; do
-	ip netns add "$ns" || exit 1
-	ip -n "$ns" link set lo up
-	in_ns "$ns" sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0
-done
+hosts server router client
 in_ns router sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
 # cable NS DEVICE N: to the router, whose end is rN.
 cable() {
