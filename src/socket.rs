@@ -35,12 +35,16 @@ use zerocopy::IntoBytes;
 
 use crate::{
     device::Device,
-    drops::Reason,
+    drops::{
+        Reason,
+        NOBODY, //
+    },
     failure::Failure,
     messages::{
         classify,
         data_len,
         kind_name,
+        Kind,
         Macs, //
     },
     peer::Peer, //
@@ -255,7 +259,8 @@ pub(crate) fn send_cookie(
         return;
     };
     let outcome = try_send_cookie(device, to, skb);
-    trace::handshake_sent(|| (device.traced(), 0, c"cookie", outcome));
+    let kind = Some(Kind::CookieReply);
+    trace::handshake_sent(|| (device.traced(), NOBODY, kind_name(kind), outcome));
 }
 
 /// What became of a cookie.

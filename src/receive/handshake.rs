@@ -150,6 +150,10 @@ fn handshake(device: &RcuArc<Device>, skb: SkBuff, proof: Proof, queued: usize) 
     let told = |peer: u64, outcome: &'static CStr| {
         trace::handshake_received(|| (device.traced(), peer, kind_name(kind), outcome));
     };
+    let refuse = |reason: Reason, skb| {
+        told(NOBODY, reason.name());
+        device.lose(reason, skb);
+    };
 
     if kind == Some(Kind::CookieReply) {
         wgk::net_dbg_ratelimited!(
@@ -162,10 +166,7 @@ fn handshake(device: &RcuArc<Device>, skb: SkBuff, proof: Proof, queued: usize) 
                 told(peer, ACCEPTED);
                 skb.consume();
             }
-            None => {
-                told(NOBODY, Reason::CookieInvalid.name());
-                device.lose(Reason::CookieInvalid, skb);
-            }
+            None => refuse(Reason::CookieInvalid, skb),
         }
         return;
     }
@@ -175,8 +176,7 @@ fn handshake(device: &RcuArc<Device>, skb: SkBuff, proof: Proof, queued: usize) 
     let needs_cookie = match admitted {
         Ok(admitted) => admitted == Admitted::Cookie,
         Err(reason) => {
-            told(NOBODY, reason.name());
-            device.lose(reason, skb);
+            refuse(reason, skb);
             wgk::net_dbg_ratelimited!(
                 "{}: Invalid MAC of handshake, dropping packet from {}\n",
                 device.name(),
@@ -210,8 +210,7 @@ fn handshake(device: &RcuArc<Device>, skb: SkBuff, proof: Proof, queued: usize) 
             let unknown = |key: &_| on_demand::unknown(device, key, initiation, &source, now);
             let peer = without_traces(|| consume_initiation(device, initiation, now, unknown));
             let Some(peer) = peer else {
-                told(NOBODY, Reason::HandshakeInvalid.name());
-                device.lose(Reason::HandshakeInvalid, skb);
+                refuse(Reason::HandshakeInvalid, skb);
                 wgk::net_dbg_ratelimited!(
                     "{}: Invalid handshake initiation from {}\n",
                     device.name(),
@@ -239,8 +238,7 @@ fn handshake(device: &RcuArc<Device>, skb: SkBuff, proof: Proof, queued: usize) 
                 return;
             }
             let Some(peer) = without_traces(|| consume_response(device, response)) else {
-                told(NOBODY, Reason::HandshakeInvalid.name());
-                device.lose(Reason::HandshakeInvalid, skb);
+                refuse(Reason::HandshakeInvalid, skb);
                 wgk::net_dbg_ratelimited!(
                     "{}: Invalid handshake response from {}\n",
                     device.name(),
