@@ -57,8 +57,6 @@ impl WqFlags {
     pub const UNBOUND: Self = Self(kernel::bindings::wq_flags_WQ_UNBOUND);
     /// Work does not run while the system is suspended.
     pub const FREEZABLE: Self = Self(kernel::bindings::wq_flags_WQ_FREEZABLE);
-    /// Work does not keep other work from running on its CPU.
-    pub const CPU_INTENSIVE: Self = Self(kernel::bindings::wq_flags_WQ_CPU_INTENSIVE);
     /// Work that may be needed to free memory; there is always a worker for it.
     pub const MEM_RECLAIM: Self = Self(kernel::bindings::wq_flags_WQ_MEM_RECLAIM);
 

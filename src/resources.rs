@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //! What a device has going while its interface exists, and its orderly end.
 //!
-//! Three stages run on every CPU: handshakes, encryption, decryption. Encryption and decryption
+//! Three stages run on every CPU: handshakes, encryption, decryption. Work is queued for a CPU, but not bound
+//! to it: where a real-time task has that one, the scheduler runs it on another. Encryption and decryption
 //! take batches from a ring that all CPUs share and hand them to the one place per peer that keeps
 //! the order: its transmit work, or one of the device's NAPI instances.
 //!
@@ -92,7 +93,7 @@ impl Resources {
         let crypt_wq = Arc::new(
             WorkQueue::alloc(
                 fmt!("wg-crypt-{name}"),
-                WqFlags::CPU_INTENSIVE | WqFlags::MEM_RECLAIM | WqFlags::PERCPU,
+                WqFlags::MEM_RECLAIM | WqFlags::UNBOUND,
                 0,
             )?,
             GFP_KERNEL,
@@ -209,7 +210,7 @@ impl HandshakeWorkers {
         let receive_wq = Arc::new(
             WorkQueue::alloc(
                 fmt!("wg-kex-{name}"),
-                WqFlags::CPU_INTENSIVE | WqFlags::FREEZABLE | WqFlags::PERCPU,
+                WqFlags::FREEZABLE | WqFlags::UNBOUND,
                 0,
             )?,
             GFP_KERNEL,

@@ -3,15 +3,16 @@
 #
 # usage (in the guest, two CPUs or more): tests/smoke/held-peer.sh
 #
-# A removed peer that something still holds, here a work item whose CPU never
-# gets to it, with a route of a namespace in its cache: the namespace goes all
-# the same, and nobody waits for RTNL meanwhile.
+# A removed peer that something still holds, here messages of its for a NAPI
+# thread whose CPU never gets to it, with a route of a namespace in its cache:
+# the namespace goes all the same, and nobody waits for RTNL meanwhile.
 set -uo pipefail
 . "$(dirname "$0")/lib.sh"
 
 param=/sys/module/wireguard_rs/parameters/debug_objects
 fair=/sys/kernel/debug/sched/fair_server/cpu1/runtime
 rt=/proc/sys/kernel/sched_rt_runtime_us
+observe=$(dirname "$0")/../observe.py
 hog= away=()
 cleanup() {
 	[[ ! $hog ]] || kill "$hog" 2>/dev/null
@@ -31,8 +32,7 @@ both_destroyed() { (($(destroyed) == 2)); }
 said() { (($(lines "$1"))); }
 
 # two_tunnels KEY: an interface of "left" that lives in "other", with a peer in
-# each of two interfaces of "right". The numbers of these peers follow each
-# other, so one of them has its packets sent by CPU 0, and one by CPU 1.
+# each of two interfaces of "right".
 two_tunnels() {
 	local key=$1 n
 	ip netns add other
@@ -62,10 +62,32 @@ rtnl_free() {
 	wait_for "$1" test -e "$done"
 }
 
+# Ten messages in one packet: on a slow machine each of ten packets would be alone in its tick of the
+# clock, and what is alone takes no work item.
+burst() {
+	ip netns exec right python3 -c '
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.IPPROTO_UDP, 103, 1000)  # UDP_SEGMENT
+s.sendto(bytes(10000), (sys.argv[1], 9))' "192.168.$((77 + $1)).1"
+}
+# The kernel lets these be moved, unlike workers.
+threads_moved() {
+	local thread threads=()
+	for thread in /proc/[0-9]*; do
+		[[ $(<"$thread/comm") != napi/wg0-* ]] || threads+=("${thread#/proc/}")
+	done 2>/dev/null
+	((${#threads[@]})) || return
+	for thread in "${threads[@]}"; do taskset -pc 1 "$thread" || return; done
+}
+# waiting: messages of both peers wait for it.
+waiting() {
+	ip netns exec other python3 "$observe" --peers wg0 | jq -se 'length == 2 and all(."rx-queued" > 0)' >/dev/null
+}
+
 param_was=$(<$param)
 echo 1 >$param
 log_begins
-# Peers are spread over the CPUs by their numbers: with two CPUs, of two peers one is on each.
 for cpu in /sys/devices/system/cpu/cpu[0-9]*; do
 	[[ $cpu =~ cpu[01]$ ]] || { echo 0 >"$cpu/online" && away+=("$cpu"); }
 done
@@ -91,18 +113,11 @@ taskset -c 1 chrt -f 50 bash -c 'while :; do :; done' &
 hog=$!
 running() { [[ $(ps -o cls= -p "$hog" | tr -d ' ') == FF ]]; }
 check "a CPU is kept from its work" wait_for 20 running
-# Ten messages in one packet: on a slow machine each of ten packets would be alone in its tick of the
-# clock, and what is alone takes no work item.
-burst() {
-	ip netns exec other python3 -c '
-import socket, sys
-s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-s.setsockopt(socket.IPPROTO_UDP, 103, 1000)  # UDP_SEGMENT
-s.sendto(bytes(10000), (sys.argv[1], 9))' "192.168.$((77 + $1)).2"
-}
+check "whoever delivers is to do that there" threads_moved
 for n in 0 1; do
-	check "a burst for peer $n" burst $n
+	check "a burst of peer $n" burst $n
 done
+check "which nobody delivers" wait_for 30 waiting
 for n in 0 1; do
 	check "peer $n is removed" timeout 30 ip netns exec other wg set wg0 peer "${public[$n]}" remove
 done
