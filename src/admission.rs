@@ -266,3 +266,51 @@ fn random_bytes<const N: usize>() -> [u8; N] {
     random::fill(&mut bytes);
     bytes
 }
+
+#[cfg(CONFIG_KUNIT = "y")]
+#[kernel::macros::kunit_tests(wg_admission)]
+mod tests {
+    use super::*;
+    use crate::{
+        messages::NSEC_PER_SEC,
+        ratelimiter::{
+            PACKETS_BURSTABLE,
+            PACKETS_PER_SECOND, //
+        }, //
+    };
+
+    /// Under load, cookie replies for one index are admitted as often as messages of one source, and take
+    /// nothing from another index, nor from a source.
+    #[test]
+    fn replies_for_an_index() -> Result {
+        let admission = KBox::pin_init(Admission::new(), GFP_KERNEL)?;
+        let mut now = 1000 * NSEC_PER_SEC;
+        assert!(matches!(admission.prove_reply(7, now), Ok(Proof::NotAsked)));
+        admission.renew(now);
+
+        for index in [7, 8] {
+            for _ in 0..PACKETS_BURSTABLE {
+                assert!(matches!(
+                    admission.prove_reply(index, now),
+                    Ok(Proof::Given)
+                ));
+            }
+            assert!(admission.prove_reply(index, now).is_err());
+        }
+        let source = Endpoint::V4 {
+            addr: [0; 4],
+            port: 1,
+            pad: [0; 8],
+            src: [0; 4],
+            src_ifindex: 0,
+        };
+        assert!(matches!(
+            admission.given(Asker::Source(&source), now),
+            Ok(Proof::Given)
+        ));
+        now += NSEC_PER_SEC / PACKETS_PER_SECOND;
+        assert!(matches!(admission.prove_reply(7, now), Ok(Proof::Given)));
+        assert!(admission.prove_reply(7, now).is_err());
+        Ok(())
+    }
+}
