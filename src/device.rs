@@ -70,6 +70,7 @@ use crate::{
     },
     callers::Callers,
     drops::Drops,
+    inline::Crowd,
     noise::StaticIdentity,
     peer::Peer,
     peerlist::PeerList,
@@ -184,6 +185,8 @@ pub(crate) struct Device {
     pub(crate) listen_port: Atomic<u32>,
     /// When the log was last told of a route that loops. Boot time in nanoseconds.
     pub(crate) loop_told_ns: Atomic<u64>,
+    /// For [`Peer::inline`].
+    pub(crate) crowd: Crowd,
     /// Between `ndo_open` and `ndo_stop`.
     up: HotAtomic<bool>,
     /// What was dropped, by reason.
@@ -243,6 +246,7 @@ impl Device {
                 bound_to: Atomic::new(0),
                 listen_port: Atomic::new(0),
                 loop_told_ns: Atomic::new(0),
+                crowd: Crowd::new(),
                 up: HotAtomic::new(false),
                 drops: Drops::new()?,
                 telling <- new_spinlock_bh!((), "Device::telling"),

@@ -12,6 +12,9 @@
 //!   way, and so it went on for a tick at least. In streams, also in two against each other, two go the
 //!   same way sooner or later.
 //!
+//! And of many peers of a device that each have one message in a tick, which are company for the workers, only
+//! a few go so.
+//!
 //! What is tried with a queue that is empty alone: a stream of small messages then finds it empty
 //! again each time, as every message is done when the next one comes, so none of them has company.
 //!
@@ -87,6 +90,69 @@ impl First {
     }
 }
 
+/// Peers of a device whose first message of a tick may take no worker. Where there are more, as many
+/// messages come that workers have something to share. (Two context switches per tick for each.)
+const FEW: u32 = 4;
+
+/// How many peers of a device have had a message sealed, or opened, where it came from, in this tick.
+struct Few {
+    /// The tick, as in [`First`] but without [`Self::COUNT`]'s bits; and, in these, how many.
+    state: HotAtomic<u32>,
+}
+
+impl Few {
+    /// The lowest bits.
+    const COUNT: u32 = 7;
+
+    /// Nobody, long ago.
+    const fn new() -> Self {
+        Self {
+            state: HotAtomic::new(0),
+        }
+    }
+
+    /// Whether one more may, at `now_ns` by the coarse clock; then it is counted. Of several at once, one may
+    /// be forgotten.
+    #[inline]
+    fn has_room(&self, now_ns: u64) -> bool {
+        // CAST: After 2^45 ns a moment looks like another one, and a few messages take the other way.
+        let now = ((now_ns >> SHIFT) as u32) << Self::COUNT.count_ones();
+        let state = self.state.load(Relaxed);
+        let used = if state & !Self::COUNT == now {
+            state & Self::COUNT
+        } else {
+            0
+        };
+        if used >= FEW {
+            return false;
+        }
+        self.state.store(now | (used + 1), Relaxed);
+        true
+    }
+}
+
+/// What is known of all peers of a device together: shared by them.
+pub struct Crowd {
+    out: Few,
+    inward: Few,
+}
+
+impl Crowd {
+    /// Nothing was sent or received yet.
+    pub const fn new() -> Self {
+        Self {
+            out: Few::new(),
+            inward: Few::new(),
+        }
+    }
+}
+
+impl Default for Crowd {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// Which way a message goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
@@ -150,16 +216,17 @@ impl Inline {
     }
 
     /// Whether a message goes without a worker if it may; to be asked for each one that is alone.
-    /// `empty`: it finds the peer's queue for that way empty. `now_ns`: by the coarse clock.
+    /// `crowd`: of the device. `empty`: it finds the peer's queue for that way empty. `now_ns`: by the coarse
+    /// clock.
     #[inline]
-    pub fn suits(&self, lone: Lone, way: Way, empty: bool, now_ns: u64) -> bool {
+    pub fn suits(&self, crowd: &Crowd, lone: Lone, way: Way, empty: bool, now_ns: u64) -> bool {
         // Also of a message that must wait: it goes this way.
         let turn = lone == Lone::Short && self.turns.takes(way, now_ns);
-        let first = match way {
-            Way::Out => &self.out,
-            Way::In => &self.inward,
+        let (first, few) = match way {
+            Way::Out => (&self.out, &crowd.out),
+            Way::In => (&self.inward, &crowd.inward),
         };
-        empty && (turn || first.is_first(now_ns))
+        empty && (turn || first.is_first(now_ns) && few.has_room(now_ns))
     }
 }
 
@@ -228,20 +295,34 @@ mod tests {
 
     #[test]
     fn what_suits() {
-        let inline = Inline::new();
+        let (inline, crowd) = (Inline::new(), Crowd::new());
         let mut now = TICK_NS;
         // The first of the tick, each way, short or not.
-        assert!(inline.suits(Lone::Long, Way::Out, true, now));
-        assert!(!inline.suits(Lone::Long, Way::Out, true, now));
-        assert!(inline.suits(Lone::Short, Way::In, true, now));
+        assert!(inline.suits(&crowd, Lone::Long, Way::Out, true, now));
+        assert!(!inline.suits(&crowd, Lone::Long, Way::Out, true, now));
+        assert!(inline.suits(&crowd, Lone::Short, Way::In, true, now));
         // A turn; not with others in front of it, not if it is long.
-        assert!(inline.suits(Lone::Short, Way::Out, true, now));
-        assert!(!inline.suits(Lone::Short, Way::In, false, now));
-        assert!(!inline.suits(Lone::Long, Way::Out, true, now));
+        assert!(inline.suits(&crowd, Lone::Short, Way::Out, true, now));
+        assert!(!inline.suits(&crowd, Lone::Short, Way::In, false, now));
+        assert!(!inline.suits(&crowd, Lone::Long, Way::Out, true, now));
         // Not with others in front, and what had to wait used up nothing.
         now += TICK_NS;
-        assert!(!inline.suits(Lone::Long, Way::In, false, now));
-        assert!(inline.suits(Lone::Long, Way::In, true, now));
+        assert!(!inline.suits(&crowd, Lone::Long, Way::In, false, now));
+        assert!(inline.suits(&crowd, Lone::Long, Way::In, true, now));
+    }
+
+    /// Each has one message in each tick.
+    #[test]
+    fn of_many_a_few() {
+        let crowd = Crowd::new();
+        let peers = [const { Inline::new() }; 100];
+        for tick in 1..200 {
+            let now = tick * TICK_NS;
+            for way in [Way::In, Way::Out] {
+                let here = |peer: &&Inline| peer.suits(&crowd, Lone::Long, way, true, now);
+                assert_eq!(peers.iter().filter(here).count(), FEW as usize, "{way:?}");
+            }
+        }
     }
 
     /// Two streams against each other, one message in a row too much in each tick.

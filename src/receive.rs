@@ -185,7 +185,7 @@ impl<'g> Arrived<'g> {
         let here = lone.is_some_and(|lone| {
             let empty = peer.rx.is_empty();
             peer.inline
-                .suits(lone, Way::In, empty, boottime_coarse_ns())
+                .suits(&device.crowd, lone, Way::In, empty, boottime_coarse_ns())
         });
         let submitted = if here && may_receive_here() {
             open_here(resources, peer, batch)

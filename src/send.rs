@@ -282,7 +282,7 @@ fn submit(session: &RcuArc<Session>, batch: Batch<Session>, here: Option<Lone>) 
     let here = here.is_some_and(|lone| {
         let empty = peer.tx.is_empty();
         peer.inline
-            .suits(lone, Way::Out, empty, boottime_coarse_ns())
+            .suits(&peer.device.crowd, lone, Way::Out, empty, boottime_coarse_ns())
     });
     let submitted = if here && may_send_here() {
         send_here(resources, peer, batch)
