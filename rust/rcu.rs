@@ -609,6 +609,24 @@ mod tests {
         Ok(())
     }
 
+    /// The first one stays, the other comes back whole.
+    #[test]
+    fn filled_once() -> Result {
+        let c = counts()?;
+        let cell = RcuCell::empty();
+        assert!(cell.fill(object(&c, None)?).is_ok());
+        assert_eq!(c.last.load(Relaxed), 0);
+        let late = cell.fill(object(&c, None)?).err().ok_or(EINVAL)?;
+        assert!(!cell.points_to(&late));
+        drop(late);
+        assert_eq!(c.last.load(Relaxed), 1);
+        drop(cell);
+        assert_eq!(c.last.load(Relaxed), 2);
+        barrier();
+        assert_eq!(c.dropped.load(Relaxed), 2);
+        Ok(())
+    }
+
     #[test]
     fn sync_cell_and_grace_period() -> Result {
         let cell = RcuSyncCell::new(Some(KBox::new(5, GFP_KERNEL)?));

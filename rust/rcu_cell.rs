@@ -92,6 +92,19 @@ impl<T: RcuObject> RcuCell<T> {
         NonNull::new(old).map(|ptr| unsafe { RcuArc::from_raw(ptr) })
     }
 
+    /// Puts `value` into the cell if that is empty; else hands it back: somebody else was there first.
+    #[inline]
+    pub fn fill(&self, value: RcuArc<T>) -> Result<(), RcuArc<T>> {
+        let new = RcuArc::into_raw(value);
+        // ORDERING: Release publishes the object's initialisation.
+        // INVARIANT: If it takes place, the cell owns the new pointer's reference.
+        match self.ptr.cmpxchg(ptr::null_mut(), new.as_ptr(), Full) {
+            Ok(_) => Ok(()),
+            // SAFETY: From `into_raw` just now, and nobody else has seen it.
+            Err(_) => Err(unsafe { RcuArc::from_raw(new) }),
+        }
+    }
+
     /// Whether the cell is empty. Only a hint if others change it.
     #[inline]
     pub fn is_null(&self) -> bool {

@@ -8,11 +8,22 @@
 
 use core::ffi::CStr;
 
+use kernel::prelude::*;
+
 use wgk::{
+    atomic::{
+        HotAtomic,
+        Relaxed, //
+    },
     drop_reason::Lossy,
     netdevice::NetName,
     percpu::PerCpuCounters,
-    rcu::read_lock,
+    rcu::{
+        read_lock,
+        RcuArc,
+        RcuCell,
+        RcuObject, //
+    },
     trace, //
 };
 
@@ -28,6 +39,56 @@ use crate::{
 
 /// The counters of one device.
 pub(crate) struct Drops(PerCpuCounters<{ REASONS.len() }>);
+
+/// The counters of one peer, of what is known to be that peer's: there once it has lost something.
+pub(crate) struct PeerDrops(RcuCell<Counts>);
+
+struct Counts([HotAtomic<u64>; REASONS.len()]);
+
+impl RcuObject for Counts {}
+
+impl PeerDrops {
+    /// All zero.
+    pub(crate) const fn new() -> Self {
+        Self(RcuCell::empty())
+    }
+
+    /// Counts. What comes while there is no memory for the first time is in the device's counters only.
+    /// Any context.
+    fn add(&self, reason: Reason, n: usize) {
+        if self.0.is_null() {
+            let zero = Counts([const { HotAtomic::new(0) }; REASONS.len()]);
+            if let Ok(counts) = RcuArc::new(zero, GFP_ATOMIC) {
+                // Or there are some meanwhile, which are as good.
+                let _unused = self.0.fill(counts);
+            }
+        }
+        let guard = read_lock();
+        if let Some(counts) = self.0.load(&guard) {
+            counts.0[reason as usize].fetch_add(n as u64, Relaxed);
+        }
+    }
+
+    /// Calls `f` with the number of each reason of which there were some, and how many, while it goes well.
+    pub(crate) fn each<E>(&self, mut f: impl FnMut(usize, u64) -> Result<(), E>) -> Result<(), E> {
+        let guard = read_lock();
+        let Some(counts) = self.0.load(&guard) else {
+            return Ok(());
+        };
+        for (number, count) in counts.0.iter().enumerate() {
+            let n = count.load(Relaxed);
+            if n != 0 {
+                f(number, n)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether there is anything to tell.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_null()
+    }
+}
 
 impl Drops {
     /// All zero. May sleep.
@@ -67,14 +128,9 @@ pub(crate) const NOBODY: u64 = 0;
 
 impl Device {
     /// Has packets lost that are no known peer's: see [`Drops::lose`].
-    pub(crate) fn lose<P: Lossy>(&self, reason: Reason, packets: P) -> P::Left {
-        self.lose_of(NOBODY, reason, packets)
-    }
-
-    /// Has packets lost of the peer of this number.
     #[cold]
-    pub(crate) fn lose_of<P: Lossy>(&self, peer: u64, reason: Reason, packets: P) -> P::Left {
-        self.trace_lost(peer, reason, packets.packets());
+    pub(crate) fn lose<P: Lossy>(&self, reason: Reason, packets: P) -> P::Left {
+        self.trace_lost(NOBODY, reason, packets.packets());
         self.drops.lose(reason, packets)
     }
 
@@ -116,14 +172,19 @@ impl Device {
 
 impl Peer {
     /// Has packets of the peer lost: see [`Drops::lose`].
+    #[cold]
     pub(crate) fn lose<P: Lossy>(&self, reason: Reason, packets: P) -> P::Left {
-        self.device.lose_of(self.id, reason, packets)
+        let n = packets.packets();
+        self.device.trace_lost(self.id, reason, n);
+        self.drops.add(reason, n);
+        self.device.drops.lose(reason, packets)
     }
 
     /// Counts `n` packets of the peer as lost, of which nothing is left to be freed here.
     #[cold]
     pub(crate) fn note_lost(&self, reason: Reason, n: usize) {
         self.device.trace_lost(self.id, reason, n);
+        self.drops.add(reason, n);
         self.device.drops.add(reason, n);
     }
 }

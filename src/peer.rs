@@ -80,7 +80,10 @@ use crate::{
         Config,
         Device, //
     },
-    drops::Reason,
+    drops::{
+        PeerDrops,
+        Reason, //
+    },
     events,
     failure::{
         Failure,
@@ -221,6 +224,8 @@ pub(crate) struct Peer {
     #[pin]
     pub(crate) rx: OrderQueue<Session>,
     pub(crate) inline: Inline,
+    /// What of it was dropped, by reason.
+    pub(crate) drops: PeerDrops,
     /// How long a packet may be to leave in one piece.
     pub(crate) fit: Fit,
     #[pin]
@@ -323,6 +328,7 @@ impl Peer {
                 tx <- OrderQueue::new(),
                 rx <- OrderQueue::new(),
                 inline: Inline::new(),
+                drops: PeerDrops::new(),
                 fit: Fit::new(),
                 handshake_work <- new_work!("wireguard::handshake"),
                 transmit_work <- new_work!("wireguard::transmit"),

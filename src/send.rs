@@ -53,10 +53,7 @@ use zerocopy::transmute;
 use crate::{
     conduct,
     device::Device,
-    drops::{
-        Reason,
-        NOBODY, //
-    },
+    drops::Reason,
     finished::Finished,
     inline::{
         Lone,
@@ -98,18 +95,22 @@ use party::Transmitter;
 /// is not known, `ELOOP` the way there leads through here, `EMSGSIZE` it is too long to leave in one piece,
 /// or what segmentation failed with.
 pub(crate) fn xmit(device: &Device, dev: &RegisteredDevice, mut skb: TxPacket<'_>) -> Result {
-    let fail = |mut skb: TxPacket<'_>, peer: u64, tell: bool, reason: Reason, error: Error| {
-        if tell {
-            skb.icmp_unreachable();
-        }
-        dev.count(Counter::TxErrors, 1);
-        device.lose_of(peer, reason, skb);
-        Err(error)
-    };
+    let fail =
+        |mut skb: TxPacket<'_>, of: Option<&Peer>, tell: bool, reason: Reason, error: Error| {
+            if tell {
+                skb.icmp_unreachable();
+            }
+            dev.count(Counter::TxErrors, 1);
+            match of {
+                Some(peer) => peer.lose(reason, skb),
+                None => device.lose(reason, skb),
+            }
+            Err(error)
+        };
 
     if skb.l3_protocol().is_none() {
         wgk::net_dbg_ratelimited!("{}: Invalid IP packet\n", dev.name());
-        return fail(skb, NOBODY, false, Reason::TxType, EPROTONOSUPPORT);
+        return fail(skb, None, false, Reason::TxType, EPROTONOSUPPORT);
     }
     let guard = read_lock();
     let destination = skb.dst_addr();
@@ -121,7 +122,7 @@ pub(crate) fn xmit(device: &Device, dev: &RegisteredDevice, mut skb: TxPacket<'_
                 Text(a)
             );
         }
-        return fail(skb, NOBODY, true, Reason::TxNoPeer, ENOKEY);
+        return fail(skb, None, true, Reason::TxNoPeer, ENOKEY);
     };
     if !peer.has_endpoint() {
         wgk::net_dbg_ratelimited!(
@@ -129,16 +130,16 @@ pub(crate) fn xmit(device: &Device, dev: &RegisteredDevice, mut skb: TxPacket<'_
             dev.name(),
             peer.id
         );
-        return fail(skb, peer.id, true, Reason::TxNoEndpoint, EDESTADDRREQ);
+        return fail(skb, Some(&*peer), true, Reason::TxNoEndpoint, EDESTADDRREQ);
     }
     if is_own_message(device, &peer, &skb, &guard) {
         tell_of_loop(device, dev, &peer, destination);
         peer.looped_ns.store(boottime_coarse_ns(), Relaxed);
         // Its sender is a socket of ours.
-        return fail(skb, peer.id, false, Reason::TxLoop, ELOOP);
+        return fail(skb, Some(&*peer), false, Reason::TxLoop, ELOOP);
     }
     if has_looped(&peer) {
-        return fail(skb, peer.id, true, Reason::TxLoop, ELOOP);
+        return fail(skb, Some(&*peer), true, Reason::TxLoop, ELOOP);
     }
 
     let mut mtu = skb.dst_mtu().unwrap_or(dev.mtu());
@@ -149,7 +150,7 @@ pub(crate) fn xmit(device: &Device, dev: &RegisteredDevice, mut skb: TxPacket<'_
             longest = peer.fit.longest().unwrap_or(u32::MAX);
             if let Some(told) = skb.must_shrink_to(longest) {
                 skb.icmp_too_big(told);
-                return fail(skb, peer.id, false, Reason::TxTooBig, EMSGSIZE);
+                return fail(skb, Some(&*peer), false, Reason::TxTooBig, EMSGSIZE);
             }
         }
         // Nor is it padded to more.
@@ -157,7 +158,7 @@ pub(crate) fn xmit(device: &Device, dev: &RegisteredDevice, mut skb: TxPacket<'_
     }
     let mut burst = match skb.gso_segment() {
         Ok(list) => list,
-        Err((skb, e)) => return fail(skb, peer.id, true, Reason::TxSegment, e),
+        Err((skb, e)) => return fail(skb, Some(&*peer), true, Reason::TxSegment, e),
     };
     for mut segment in burst.iter_mut() {
         segment.set_mtu(mtu);
@@ -281,8 +282,13 @@ fn submit(session: &RcuArc<Session>, batch: Batch<Session>, here: Option<Lone>) 
     let len = batch.len();
     let here = here.is_some_and(|lone| {
         let empty = peer.tx.is_empty();
-        peer.inline
-            .suits(&peer.device.crowd, lone, Way::Out, empty, boottime_coarse_ns())
+        peer.inline.suits(
+            &peer.device.crowd,
+            lone,
+            Way::Out,
+            empty,
+            boottime_coarse_ns(),
+        )
     });
     let submitted = if here && may_send_here() {
         send_here(resources, peer, batch)

@@ -87,6 +87,8 @@ const A_PEER_ROAMED: u32 = 20;
 const A_PEER_AUTO_MTU: u32 = 21;
 /// Bytes of the longest packet that leaves in one piece, u32; absent: not asked for, or nothing was sent yet.
 const A_PEER_PATH_MTU: u32 = 22;
+/// What of the peer's was dropped: a nest with a number for each reason of which there is one; absent: nothing.
+const A_PEER_DROPS: u32 = 23;
 
 /// Whole seconds since the keys were derived, uint.
 const A_SESSION_AGE: u32 = 1;
@@ -144,10 +146,16 @@ fn put_peer(peer: &Peer, dev: &RegisteredDevice, msg: &mut Message<'_>) -> Resul
     }
     msg.put_u32(A_PEER_ROAMED, peer.path.read().roamed)?;
     msg.put_u8(A_PEER_AUTO_MTU, peer.fit.is_on().into())?;
-    match peer.fit.longest() {
-        Some(longest) => msg.put_u32(A_PEER_PATH_MTU, longest),
-        None => Ok(()),
+    if let Some(longest) = peer.fit.longest() {
+        msg.put_u32(A_PEER_PATH_MTU, longest)?;
     }
+    if !peer.drops.is_empty() {
+        let nest = msg.nest_start(A_PEER_DROPS)?;
+        peer.drops
+            .each(|reason, n| msg.put_uint(reason as u32 + 1, n))?;
+        msg.nest_end(nest);
+    }
+    Ok(())
 }
 
 /// The peer of the device that a request names. Device lock held.

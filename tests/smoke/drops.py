@@ -75,6 +75,20 @@ def tracefs(name, text):
         file.write(text)
 
 
+# Reasons of which it is not known whose it was, or not always.
+OF_NOBODY = {'rx_header', 'rx_type', 'rx_down', 'rx_index', 'rx_memory', 'tx_type', 'tx_no_peer', 'tx_handshake', 'cookie_invalid'}
+
+
+def of_peers(pair):
+    """What was dropped of the peers that there are: their numbers, and by reason."""
+    with pair.home, observe.Family() as family:
+        _, peers = family.peers('wg0')
+    sums = collections.Counter()
+    for peer in peers:
+        sums.update({name.replace('-', '_'): n for name, n in peer.get('drops', {}).items()})
+    return {peer['id'] for peer in peers}, sums
+
+
 class Trace:
     """The kernel's own word for each packet that the driver frees as lost."""
 
@@ -105,6 +119,7 @@ def step(pair, name, action, **want):
     """Does something, after which exactly these counters have grown by so much, and as many packets are traced as
     dropped."""
     before, traces = counts(pair), collections.Counter()
+    peers, theirs = of_peers(pair)
     for reason, n in want.items():
         traces[traced_as()[reason]] += n
     with Trace() as trace:
@@ -115,6 +130,11 @@ def step(pair, name, action, **want):
         got, traced = change(pair, before), trace.reasons()
     report(got == want, name, f'{got}, should be {want}')
     report(traced == traces, f'{name}: traced', f'{dict(traced)}, should be {dict(traces)}')
+    still, after = of_peers(pair)
+    if peers and still == peers:
+        grown = {k: n for k, n in (after - theirs).items() if k not in OF_NOBODY}
+        known = {k: n for k, n in want.items() if k not in OF_NOBODY and not k.startswith('handshake_')}
+        report(grown == known, f'{name}: whose they were', f'{grown}, should be {known}')
 
 
 def datagrams(ns):
