@@ -85,6 +85,12 @@ fn seconds(nanoseconds: u64) -> String {
     )
 }
 
+/// The counters of something that was dropped, by reason.
+fn drops(of: &Contents) -> impl Iterator<Item = (&String, u64)> {
+    let reasons = of.nest("drops").into_iter().flatten();
+    reasons.filter_map(|(reason, n)| Some((reason, n.as_u64()?)))
+}
+
 /// All of it.
 pub fn text(devices: &[Device]) -> String {
     // Always there: that the command ran is worth a line.
@@ -165,15 +171,17 @@ pub fn text(devices: &[Device]) -> String {
         "How often it was heard from another address than before.",
     );
 
+    let mut lost = Metric::new(
+        "peer_dropped_packets",
+        "counter",
+        "packets",
+        "Packets and messages of the peer given up, by reason.",
+    );
+
     for Device { device, peers, .. } in devices {
         let name = device.word("ifname").unwrap_or_default();
         let interface = ("interface", name.as_str());
-        for (reason, count) in device
-            .nest("drops")
-            .into_iter()
-            .flatten()
-            .filter_map(|(r, n)| Some((r, n.as_u64()?)))
-        {
+        for (reason, count) in drops(device) {
             dropped.add(&[interface, ("reason", reason)], count);
         }
         device
@@ -227,6 +235,10 @@ pub fn text(devices: &[Device]) -> String {
             peer.number("last-handshake")
                 .into_iter()
                 .for_each(|n| last.add(&labels, seconds(n)));
+            for (reason, count) in drops(peer) {
+                let labels = [interface, ("public_key", key.as_str()), ("reason", reason)];
+                lost.add(&labels, count);
+            }
             let failure = peer.nest("failure").unwrap_or(&none);
             if let (Some(time), Some(reason)) = (failure.number("time"), failure.word("reason")) {
                 failed.add(
@@ -253,6 +265,7 @@ pub fn text(devices: &[Device]) -> String {
         staged,
         queued,
         roamed,
+        lost,
     ] {
         metric.print(&mut out);
     }
@@ -267,7 +280,7 @@ mod tests {
 
     fn sample() -> String {
         let device = json!({"ifname": "we\"ird\\", "local-gso": 0, "copy-dscp": 1, "drops": {"rx-auth": 3, "attribute-99": "ff"}});
-        let peer = json!({"public-key": "AA+/=", "tx-bytes": u64::MAX, "rx-bytes": 5, "staged": 2, "tx-queued": 1, "rx-queued": 0, "roamed": 4,
+        let peer = json!({"public-key": "AA+/=", "tx-bytes": u64::MAX, "rx-bytes": 5, "staged": 2, "tx-queued": 1, "rx-queued": 0, "roamed": 4, "drops": {"rx-replay": 6},
             "session": {"age": 9, "usable": true}, "last-handshake": 1_764_203_000_000_000_001_u64,
             "failure": {"time": 1_000_000_000, "reason": "no-answer"}});
         let object = |v: serde_json::Value| v.as_object().unwrap().clone();
@@ -288,6 +301,7 @@ mod tests {
             r#"wireguard_rs_peer_sent_bytes_total{interface="we\"ird\\",public_key="AA+/="} 18446744073709551615"#,
             r#"wireguard_rs_peer_last_handshake_timestamp_seconds{interface="we\"ird\\",public_key="AA+/="} 1764203000.000000001"#,
             r#"wireguard_rs_peer_last_failure_timestamp_seconds{interface="we\"ird\\",public_key="AA+/=",reason="no-answer"} 1.000000000"#,
+            r#"wireguard_rs_peer_dropped_packets_total{interface="we\"ird\\",public_key="AA+/=",reason="rx-replay"} 6"#,
             r#"wireguard_rs_peer_up{interface="we\"ird\\",public_key="BB="} 0"#,
         ] {
             assert!(said.lines().any(|l| l == line), "{line} is not in\n{said}");
@@ -302,7 +316,7 @@ mod tests {
             openmetrics::parse_openmetrics(&said).unwrap_or_else(|e| panic!("{e}\n{said}"));
         }
         let read = openmetrics::parse_openmetrics(&sample()).unwrap();
-        assert_eq!(read.families.len(), 15);
+        assert_eq!(read.families.len(), 16);
         // The older format has no other types than these in common with this one.
         let said = sample();
         assert!(said
