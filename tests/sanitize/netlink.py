@@ -5,13 +5,17 @@
 usage (in the guest): tests/sanitize/netlink.py --seed N --count N --seconds N [--least N]
 
 tests/hostile (netlink.rs) mutates valid messages: lengths, types, flags,
-nesting, contents, many in one datagram, dumps that are begun and left. Of the
+nesting, contents, many in one datagram, dumps that are begun and left. With our
+driver, two in five are of the family `wireguard_rs` (second.rs), and each process
+listens to its events (ears.rs), mostly too seldom to get them all. Of the
 processes two share a namespace and its interfaces, one has another for
 itself, and two have no CAP_NET_ADMIN: the one without the capability, the
 other in a user namespace of its own that does not own the network. These two
-must be told EPERM to every message whose header is sound, and nothing else.
+must be told EPERM to every message whose header is sound, and nothing else, and may not listen.
 """
 
+import errno
+import os
 import subprocess
 import sys
 import time
@@ -31,9 +35,12 @@ from honest import (  # pylint: disable=no-name-in-module
 )
 
 import nl
+import observe
 
-EPERM = "1"
+EPERM = str(errno.EPERM)
 INTERFACES = 4
+# What of the family `wireguard_rs` must have been reached with valid requests.
+ASKED = {"device-get", "device-get, dump", "peer-get", "peer-get, dump", "device-set", "device-set, bind", "peer-set"}
 
 
 def arena(name):
@@ -45,6 +52,36 @@ def arena(name):
         sh("ip", "-n", name, "link", "add", dev, "type", "wireguard")
         if number % 2 == 0:
             sh("ip", "-n", name, "link", "set", dev, "up")
+
+
+def second_family():
+    """The family `wireguard_rs`, if the driver has one, and its group: their numbers."""
+    if not os.path.exists("/sys/module/wireguard_rs"):
+        return 0, 0
+    with observe.Family() as family:
+        return family.number, family.groups["events"]
+
+
+def second_checked(who, done, powerless):
+    """What of the family `wireguard_rs` a process has reached."""
+    if powerless:
+        result(
+            done["answers"] == done["joined"] == 0 and done["join_error"] == errno.EPERM and done["not_joined"] > 10,
+            f"{who}: no answer of the second family, no event ({done['not_joined']} times refused)",
+            f"{done['answers']} answers, joined {done['joined']} times, error {done['join_error']}",
+        )
+        return
+    reached = ", ".join(f"{n} {what}" for what, n in sorted(done["reached"].items()))
+    result(
+        set(done["reached"]) == ASKED and done["answers"] > 100,
+        f"{who}: each operation of the second family is done ({reached}; {done['answers']} answers, {done['torn']} torn)",
+        f"not reached: {ASKED - set(done['reached'])}",
+    )
+    result(
+        done["heard"] > 20 and done["overrun"] > 0 and done["not_joined"] == 0,
+        f"{who}: {done['joined']} listeners heard {done['heard']} events, and lost some {done['overrun']} times",
+        f"{done['not_joined']} could not listen",
+    )
 
 
 def comes_and_goes(name, until):
@@ -73,6 +110,7 @@ def main():
     with nl.Netlink() as net:
         net.resolve()
         family = net.family
+    second, group = second_family()
     base = available()
     start = time.time()
     honest.watch()
@@ -89,7 +127,11 @@ def main():
     powerless = cast[3:]
     each = max(args.count // len(cast), 1)
     processes = [
-        helper(ns, "netlink", "--family", family, "--seed", args.seed * 100 + n, "--count", each, "--seconds", args.seconds, before=before)
+        helper(
+            *(ns, "netlink", "--family", family, "--second", second, "--group", group),
+            *("--seed", args.seed * 100 + n, "--count", each, "--seconds", args.seconds),
+            before=before,
+        )
         for n, (_, ns, before) in enumerate(cast)
     ]
     limit = time.time() + args.seconds * 2 + 60
@@ -122,6 +164,8 @@ def main():
                 "one of them is not even a twentieth: the messages are too wild or too tame",
             )
             result(EPERM not in done["refused"], f"{who[0]}: none refused with EPERM", f"{done['refused'].get(EPERM)} were")
+        if second:
+            second_checked(who[0], done, who in powerless)
     result(
         total >= args.least,
         f"{total} messages, {accepted} accepted, {refused} refused, interfaces came and went {rounds} times, seed {args.seed}",

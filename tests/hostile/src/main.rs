@@ -10,6 +10,7 @@
 //! tests/sanitize/*.py and tests/flood/*.py know the arguments. Each prints a line of JSON at its end.
 
 mod args;
+mod ears;
 mod flood;
 mod inner;
 mod keys;
@@ -18,6 +19,7 @@ mod nlmsg;
 mod packets;
 mod rng;
 mod scan;
+mod second;
 mod sock;
 mod wire;
 

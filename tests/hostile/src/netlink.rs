@@ -10,13 +10,17 @@ use std::{
 
 use crate::{
     args::Args,
-    nlmsg::{self, Class, HEADER},
+    ears::Ears,
+    nlmsg::{self, Class, Families, HEADER},
     rng::Rng,
+    second::Asked,
 };
 
 const EPERM: i32 = libc::EPERM;
 const ERROR: u16 = 2;
 const DONE: u16 = 3;
+/// Flag of a part of a dump that is not of one moment.
+const INTERRUPTED: u16 = 0x10;
 
 /// A socket of generic netlink, with room for one answer at a time or for many.
 pub fn open(small: bool) -> io::Result<OwnedFd> {
@@ -71,11 +75,11 @@ pub fn receive(fd: &OwnedFd, buffer: &mut [u8]) -> io::Result<usize> {
 
 struct Talker {
     rng: Rng,
-    family: u16,
+    families: Families,
     fd: OwnedFd,
     buffer: Vec<u8>,
     /// By sequence number, what each message was that has no answer yet.
-    asked: BTreeMap<u32, Class>,
+    asked: BTreeMap<u32, (Class, Option<Asked>)>,
     seq: u32,
     sent: u64,
     accepted: u64,
@@ -83,6 +87,12 @@ struct Talker {
     valid_accepted: u64,
     /// Messages of the family itself that came back: parts of dumps.
     parts: u64,
+    /// Those of the second family: answers as well.
+    answers: u64,
+    /// Of these, such as said that the configuration was changed under their dump.
+    torn: u64,
+    /// By what they asked of the second family: how many valid messages were accepted.
+    reached: BTreeMap<Asked, u64>,
     /// Answers to messages with a proper header that were not EPERM.
     permitted: u64,
     abandoned: u64,
@@ -113,8 +123,14 @@ impl Talker {
 
     fn answer(&mut self, message: &[u8]) {
         let kind = u16::from_ne_bytes([message[4], message[5]]);
-        if kind == self.family {
+        if kind == self.families.first {
             self.parts += 1;
+            return;
+        }
+        if kind == self.families.second {
+            let flags = u16::from_ne_bytes([message[6], message[7]]);
+            self.answers += 1;
+            self.torn += u64::from(flags & INTERRUPTED != 0);
             return;
         }
         if (kind != ERROR && kind != DONE) || message.len() < HEADER + 4 {
@@ -123,12 +139,17 @@ impl Talker {
         let seq = u32::from_ne_bytes(message[8..12].try_into().expect("4 bytes"));
         let error = -i32::from_ne_bytes(message[16..20].try_into().expect("4 bytes"));
         // Others' answers, and second ones to the same message, say nothing.
-        let Some(class) = self.asked.remove(&seq) else {
+        let Some((class, asked)) = self.asked.remove(&seq) else {
             return;
         };
         if error == 0 {
             self.accepted += 1;
-            self.valid_accepted += u64::from(class == Class::Valid);
+            if class == Class::Valid {
+                self.valid_accepted += 1;
+                if let Some(asked) = asked {
+                    *self.reached.entry(asked).or_default() += 1;
+                }
+            }
         } else {
             *self.refused.entry(error).or_default() += 1;
         }
@@ -154,13 +175,14 @@ impl Talker {
         };
         let mut data = Vec::new();
         for n in 0..number {
-            let (mut message, class) = nlmsg::make(&mut self.rng, self.family);
+            let made = nlmsg::make(&mut self.rng, self.families);
+            let (mut message, class) = (made.data, made.class);
             self.seq = self.seq.wrapping_add(1);
             if message.len() >= 12 {
                 message[8..12].copy_from_slice(&self.seq.to_ne_bytes());
                 // A wild one may take those behind it along.
                 if n == 0 || data.len() % 4 == 0 {
-                    self.asked.insert(self.seq, class);
+                    self.asked.insert(self.seq, (class, made.asked));
                 }
             }
             let wild = class == Class::Wild;
@@ -182,7 +204,7 @@ impl Talker {
     fn abandon(&mut self) {
         self.reopen(true);
         for _ in 0..self.rng.range(1, 3) {
-            let message = nlmsg::dump(&mut self.rng, self.family);
+            let message = nlmsg::dump(&mut self.rng, self.families);
             if send(&self.fd, &message).is_ok() {
                 self.sent += 1;
                 self.abandoned += 1;
@@ -196,11 +218,20 @@ impl Talker {
     }
 }
 
-/// hostile netlink --family N --seed N --count N --seconds N
+/// `"NAME": COUNT` of each, with commas between.
+fn listed<K: std::fmt::Display>(counts: impl Iterator<Item = (K, u64)>) -> String {
+    let each: Vec<_> = counts.map(|(k, n)| format!("\"{k}\": {n}")).collect();
+    each.join(", ")
+}
+
+/// hostile netlink --family N --second N --group N --seed N --count N --seconds N
 pub fn main(args: &Args) {
     let mut talker = Talker {
         rng: Rng::new(args.value("--seed")),
-        family: args.value("--family"),
+        families: Families {
+            first: args.value("--family"),
+            second: args.value("--second"),
+        },
         fd: open(false).expect("a netlink socket"),
         buffer: vec![0; 1 << 18],
         asked: BTreeMap::new(),
@@ -210,11 +241,15 @@ pub fn main(args: &Args) {
         refused: BTreeMap::new(),
         valid_accepted: 0,
         parts: 0,
+        answers: 0,
+        torn: 0,
+        reached: BTreeMap::new(),
         permitted: 0,
         abandoned: 0,
         sockets: 1,
         unsent: 0,
     };
+    let mut ears = Ears::new(args.value("--group"));
     let count: u64 = args.value("--count");
     let start = Instant::now();
     let end = start + Duration::from_secs(args.value("--seconds"));
@@ -229,16 +264,13 @@ pub fn main(args: &Args) {
         if talker.asked.len() > 4096 {
             talker.asked.clear();
         }
+        ears.turn(&mut talker.rng);
     }
     talker.drain(4096);
-    let refused: Vec<_> = talker
-        .refused
-        .iter()
-        .map(|(e, n)| format!("\"{e}\": {n}"))
-        .collect();
     println!(
-        "{{\"sent\": {}, \"accepted\": {}, \"valid_accepted\": {}, \"refused\": {{{}}}, \"parts\": {}, \"permitted\": {}, \"abandoned\": {}, \"sockets\": {}, \"unsent\": {}, \"ms\": {}}}",
-        talker.sent, talker.accepted, talker.valid_accepted, refused.join(", "), talker.parts, talker.permitted,
-        talker.abandoned, talker.sockets, talker.unsent, start.elapsed().as_millis(),
+        "{{\"sent\": {}, \"accepted\": {}, \"valid_accepted\": {}, \"refused\": {{{}}}, \"parts\": {}, \"answers\": {}, \"torn\": {}, \"reached\": {{{}}}, \"permitted\": {}, \"abandoned\": {}, \"sockets\": {}, \"unsent\": {}, {}, \"ms\": {}}}",
+        talker.sent, talker.accepted, talker.valid_accepted, listed(talker.refused.into_iter()), talker.parts,
+        talker.answers, talker.torn, listed(talker.reached.into_iter().map(|(asked, n)| (asked.name(), n))),
+        talker.permitted, talker.abandoned, talker.sockets, talker.unsent, ears, start.elapsed().as_millis(),
     );
 }

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Netlink messages as `wg` sends them, and then not quite.
+//! Netlink messages as `wg` sends them, and `wgrs`, and then not quite.
 
-use crate::rng::{mangle, Rng};
+use crate::{
+    rng::{mangle, Rng},
+    second::{self, Asked},
+};
 
 pub const HEADER: usize = 16;
 const GENL_HEADER: usize = 4;
@@ -24,7 +27,24 @@ pub enum Class {
     Wild,
 }
 
-fn attr(kind: u16, payload: &[u8]) -> Vec<u8> {
+/// The numbers that the kernel has given to the families.
+#[derive(Clone, Copy)]
+pub struct Families {
+    /// `wireguard`.
+    pub first: u16,
+    /// `wireguard_rs`; 0: there is none.
+    pub second: u16,
+}
+
+/// A message, and what is known of it.
+pub struct Made {
+    pub data: Vec<u8>,
+    pub class: Class,
+    /// What it asks of the family `wireguard_rs`, if it is of that one.
+    pub asked: Option<Asked>,
+}
+
+pub fn attr(kind: u16, payload: &[u8]) -> Vec<u8> {
     let mut data = Vec::with_capacity(payload.len() + 8);
     data.extend(((payload.len() + 4) as u16).to_ne_bytes());
     data.extend(kind.to_ne_bytes());
@@ -38,7 +58,7 @@ fn nest(kind: u16, parts: &[Vec<u8>]) -> Vec<u8> {
 }
 
 /// Keys come from a small stock, so that peers are met again.
-fn key(rng: &mut Rng) -> Vec<u8> {
+pub fn key(rng: &mut Rng) -> Vec<u8> {
     let mut key = vec![rng.below(40) as u8 + 1; 32];
     if rng.chance(5) {
         rng.fill(&mut key);
@@ -123,7 +143,8 @@ fn peer(rng: &mut Rng) -> Vec<u8> {
     nest(0, &parts)
 }
 
-fn name(rng: &mut Rng) -> Vec<u8> {
+/// An interface of those that there are, most of the time.
+pub fn device_name(rng: &mut Rng) -> Vec<u8> {
     let mut name = format!("h{}", rng.below(4)).into_bytes();
     if rng.chance(3) {
         name = b"lo".to_vec();
@@ -147,7 +168,7 @@ fn message(family: u16, command: u8, flags: u16, attrs: &[u8]) -> Vec<u8> {
 
 /// One attribute list, valid for its command; (command, attributes).
 fn body(rng: &mut Rng) -> (u8, Vec<u8>) {
-    let mut attrs = attr(2, &name(rng));
+    let mut attrs = attr(2, &device_name(rng));
     if rng.chance(30) {
         return (GET, attrs);
     }
@@ -265,12 +286,28 @@ fn spoil(rng: &mut Rng, attrs: &mut Vec<u8>) {
     }
 }
 
-/// One message.
-pub fn make(rng: &mut Rng, family: u16) -> (Vec<u8>, Class) {
-    let (command, mut attrs) = body(rng);
+/// What a message is made of: its family, command, flags and attributes, and what it asks of the second
+/// family.
+type Parts = (u16, u8, u16, Vec<u8>, Option<Asked>);
+
+/// A request of one of the families that is as it should be.
+fn request(rng: &mut Rng, families: Families) -> Parts {
+    if families.second != 0 && rng.chance(40) {
+        let (asked, attrs) = second::body(rng);
+        let flags = if asked.is_dump() { DUMP | ACK } else { ACK };
+        return (families.second, asked.command(), flags, attrs, Some(asked));
+    }
+    let (command, attrs) = body(rng);
     let flags = if command == GET { DUMP | ACK } else { ACK };
+    (families.first, command, flags, attrs, None)
+}
+
+/// One message.
+pub fn make(rng: &mut Rng, families: Families) -> Made {
+    let (family, command, flags, mut attrs, asked) = request(rng, families);
+    let made = |data, class| Made { data, class, asked };
     if rng.chance(35) {
-        return (message(family, command, flags, &attrs), Class::Valid);
+        return made(message(family, command, flags, &attrs), Class::Valid);
     }
     for _ in 0..rng.range(1, 3) {
         spoil(rng, &mut attrs);
@@ -278,11 +315,11 @@ pub fn make(rng: &mut Rng, family: u16) -> (Vec<u8>, Class) {
     attrs.truncate(60000);
     let mut data = message(family, command, flags, &attrs);
     if rng.chance(80) {
-        return (data, Class::Addressed);
+        return made(data, Class::Addressed);
     }
     match rng.below(6) {
-        // The other command, or none.
-        0 => data[16] = *rng.pick(&[0, 1, 2, 3, 255]),
+        // Another command, or none.
+        0 => data[16] = *rng.pick(&[0, 1, 2, 3, 11, 16, 17, 255]),
         1 => data[17] = rng.next() as u8,
         2 => {
             let flags = rng.next() as u16 | REQUEST;
@@ -319,10 +356,14 @@ pub fn make(rng: &mut Rng, family: u16) -> (Vec<u8>, Class) {
             );
         }
     }
-    (data, Class::Wild)
+    made(data, Class::Wild)
 }
 
-/// A dump of an interface.
-pub fn dump(rng: &mut Rng, family: u16) -> Vec<u8> {
-    message(family, GET, DUMP, &attr(2, &name(rng)))
+/// A dump of an interface, by one of the families.
+pub fn dump(rng: &mut Rng, families: Families) -> Vec<u8> {
+    if families.second != 0 && rng.chance(50) {
+        let (asked, attrs) = second::dump(rng);
+        return message(families.second, asked.command(), DUMP, &attrs);
+    }
+    message(families.first, GET, DUMP, &attr(2, &device_name(rng)))
 }
