@@ -14,7 +14,6 @@ there is no carrier), handshake-entropy (boot).
 import collections
 import functools
 import hashlib
-import json
 import os
 import re
 import socket
@@ -28,10 +27,11 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(HERE, '../network'), os.path.join(HERE, '..')]
 
 import observe  # noqa: E402
+from events import Ears  # noqa: E402
+from eyes import NOBODY, WHO, Eyes  # noqa: E402
 from lab import ETH_P_IP, UDP_SEGMENT, command, report, udp, wait_for  # noqa: E402
 from wgpeer import COOKIE, DATA, INITIATION, Peer, blake, chacha20, unseal  # noqa: E402
 
-NOBODY = ('setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', '--inh-caps=-all')
 # Half of the queue of handshake messages.
 KEPT = 2048
 # Data messages that may wait, and the most that are one batch.
@@ -56,13 +56,6 @@ def totals(pair):
         if colon and value.isdigit():
             found[name] = int(value)
     return found
-
-
-def everybody(pair):
-    """All counters of the interface that nobody may read."""
-    link = json.loads(pair.home.run(*NOBODY, 'ip', '-s', '-s', '-j', 'link', 'show', 'wg0', must=True).stdout)[0]
-    ways = {f'{way}_{what}': n for way, values in link['stats64'].items() for what, n in values.items()}
-    return ways | totals(pair)
 
 
 def change(pair, before):
@@ -239,10 +232,52 @@ def families(pair):
     report(all(a.returncode and 'not permitted' in a.stderr for a in asked), 'nobody may not ask for reasons', asked)
 
 
+class Watched:
+    """A pair whose counters are watched by all who have no right to more, where wg0 is and where its sockets are."""
+
+    def __init__(self, pair):
+        self.pair = pair
+        self.eyes = {f'{who}, {ns.name}': pair.lab.keep(Eyes(ns, before)) for who, before in WHO.items() for ns in (pair.home, pair.a)}
+        self.ears = None
+
+    def look(self):
+        """All that they see."""
+        return {f'{who}: {what}': n for who, eyes in self.eyes.items() for what, n in eyes.look().items()}
+
+    def grown(self, messages):
+        """What sending these changes, but for what the driver sends by itself meanwhile."""
+        before, sums = self.look(), totals(self.pair)
+        for message in messages:
+            self.pair.peer.raw(message)
+        wait_for(lambda: sum(totals(self.pair).values()) - sum(sums.values()) >= len(messages), 20)
+        time.sleep(0.2)
+        if self.ears:
+            # Somebody who reads what he is told of, as he should.
+            self.ears.heard += [name for name, _ in self.ears.take()]
+        return {k: v - before.get(k, 0) for k, v in self.look().items() if v != before.get(k, 0)}
+
+    def alike(self, name, found):
+        """What different kinds of messages change is the same."""
+        of_device = {who for who in self.eyes if who.endswith(f', {self.pair.home.name}')}
+
+        def counted(delta):
+            return all(sum(n for what, n in delta.items() if what.startswith(f'{who}: ethtool:')) == 3 for who in of_device)
+        differ = {kind: d for kind, d in found.items() if d != next(iter(found.values()))}
+        report(not differ and all(counted(d) for d in found.values()),
+               f'{name}: no counter tells {len(found)} kinds from each other, of {len(self.look())} that can be read', found)
+
+
 def guessed(lab):
-    """What who may read `ethtool -S` learns about what he has guessed."""
+    """What who may read what everybody may learns about what he has guessed."""
     pair = lab.pair(home='h')
     peer, sent = pair.peer, []
+    watched = Watched(pair)
+    report(not any(eyes.closed for eyes in watched.eyes.values()), 'nobody reads the tracepoints', {w: e.closed for w, e in watched.eyes.items()})
+    names = ' '.join(watched.look())
+    report(all(f'{who}, h: {what}:' in names for who in WHO for what in ('ethtool', 'link', 'sysfs', 'dev'))
+           and all(f'{who}, a: {what}' in names for who in WHO for what in ('Udp:InDatagrams', 'udp:00000000:CA6C:lost')),
+           'they see the counters of the interface, and those of its sockets', names)
+    grown, alike = watched.grown, watched.alike
 
     def record(who):
         raw = who.raw
@@ -254,23 +289,6 @@ def guessed(lab):
     record(stranger)
     pair.say()
     pending = struct.unpack('<4xI', peer.messages(1, want=INITIATION, answer=False)[0].data[:8])[0]
-
-    def grown(messages):
-        """What sending these changes, but for what the driver sends by itself meanwhile."""
-        before = everybody(pair)
-        for message in messages:
-            peer.raw(message)
-
-        def delta():
-            return {k: v - before[k] for k, v in everybody(pair).items() if v != before[k] and k not in ('tx_packets', 'tx_bytes')}
-        wait_for(lambda: sum(delta().values()) >= len(messages), 20)
-        time.sleep(0.2)
-        return delta()
-
-    def alike(name, found):
-        report(len({json.dumps(d, sort_keys=True) for d in found.values()}) == 1 and all(sum(d.values()) == 3 for d in found.values()),
-               f'{name}: no counter tells them from each other', found)
-
     found = {'a handshake under way': grown([data(pending)] * 3), 'no session': grown([data(n) for n in (0, 1, 2**32 - 1)])}
     sent.clear()
     report(peer.initiate(), 'a handshake')
@@ -281,18 +299,20 @@ def guessed(lab):
     wrong = bytearray(accepted)
     wrong[116:132] = hashlib.blake2s(accepted[:116], digest_size=16, key=blake(b'mac1----', peer.public)).digest()
     response = struct.pack('<III', 2, 5, pending) + os.urandom(48)
-    alike('handshake messages', {kind: grown(messages) for kind, messages in {
+    initiations = {
         'no MAC1': [b'\1\0\0\0' + os.urandom(144) for _ in range(3)],
         'MAC1 for another key': [bytes(wrong)] * 3,
         'MAC1 for the right key': [peer.macs(b'\1\0\0\0' + os.urandom(112)) for _ in range(3)],
         'of a peer that is not configured': [strange] * 3,
         'of one that is, again': [accepted] * 3,
+    }
+    alike('handshake messages', {kind: grown(messages) for kind, messages in (initiations | {
         'a response without MAC1': [response + bytes(32)] * 3,
         'a response with MAC1': [peer.macs(response)] * 3,
         'a response to an index in use': [peer.macs(struct.pack('<III', 2, 5, peer.session.remote) + os.urandom(48))] * 3,
         'a cookie for nobody': [struct.pack('<II', COOKIE, 77) + os.urandom(56)] * 3,
         'a cookie for an index in use': [struct.pack('<II', COOKIE, peer.session.remote) + os.urandom(56)] * 3,
-    }.items()})
+    }).items()})
     again = peer.message(b'')
     peer.raw(again)
     pair.barrier_quiet()
@@ -301,6 +321,14 @@ def guessed(lab):
     pair.barrier_quiet()
     found['a session at its end'] = grown([peer.message(b'', counter=n) for n in (5, 6, 7)])
     alike('data messages', found)
+    # Who is not configured is told of, and kept for a while.
+    watched.ears = Ears(pair.home)
+    heard = {kind: grown(messages) for kind, messages in initiations.items()}
+    report(watched.ears.heard.count('unknown-peer') >= 1, 'who is not configured is told to who listens', watched.ears.heard)
+    time.sleep(2.5)
+    heard['nothing, but that a call is not kept any more'] = grown(initiations['no MAC1'])
+    alike('handshake messages, while somebody listens', heard)
+    watched.ears.close()
     stranger.close()
 
 
