@@ -62,9 +62,9 @@ class Family:
         error, bodies = self.netlink.call(16, 16, struct.pack('=BBH', 3, 1, 0) + nl.name(2, self.name))
         if error:
             raise OSError(error, f'no family {self.name}')
-        family = dict(walk(bodies[0][4:]))
+        family = dict(nl.attributes(bodies[0][4:]))
         self.number = struct.unpack('=H', family[1])[0]
-        groups = [dict(walk(group)) for _, group in walk(family.get(7, b''))]
+        groups = [dict(nl.attributes(group)) for _, group in nl.attributes(family.get(7, b''))]
         self.groups = {g[1].rstrip(b'\0').decode(): struct.unpack('=I', g[2])[0] for g in groups}
 
     def __enter__(self):
@@ -77,7 +77,7 @@ class Family:
         """Attributes of a set, in the order in which they come. One that the specification does not
         have is an error."""
         found = {}
-        for kind, payload in walk(data):
+        for kind, payload in nl.attributes(data):
             attribute = self.sets[name][kind]
             match attribute['type']:
                 case 'nest':
@@ -172,14 +172,6 @@ class Family:
     def devices(self):
         """(errno, those of the namespace)"""
         return self.call('device-get', dump=True)
-
-
-def walk(data):
-    """The attributes in some bytes: (type without flags, payload)."""
-    while data:
-        length, kind = struct.unpack('=HH', data[:4])
-        yield kind & 0x3fff, data[4:length]
-        data = data[(length + 3) & ~3:]
 
 
 def reasons():

@@ -7,7 +7,8 @@ usage (in the guest): tests/sanitize/churn.py --seed N --ops N --seconds N
 
 Each worker draws its operations from a random generator seeded with --seed
 and its number: interfaces are created, configured, moved between namespaces,
-renamed, taken up and down, fed with packets, dumped and destroyed, all of them
+renamed, taken up and down, fed with packets, dumped and destroyed, with our
+driver also by its second family, to whose events some listen; all of them are
 shared by all workers, so that they also meet on one interface; and namespaces
 end with interfaces in them. It is over after --ops operations or --seconds,
 whichever comes first. An operation may fail with the errors listed for it (the
@@ -32,6 +33,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import churn_second  # noqa: E402
 import nl  # noqa: E402
 
 POOL = 8  # interface names that the workers fight for
@@ -58,10 +60,16 @@ class Worker:
         self.counts = {}
         self.bad = []
         self.udp = []
+        self.space = None
+        self.operations = self.OPERATIONS
+        self.second = churn_second.Second()
+        if args.driver == "ours":
+            self.operations += churn_second.OPERATIONS
 
     def sockets(self, fd):
         """The netlink sockets for a namespace, which becomes this process's."""
         nl.setns(fd)
+        self.space = fd
         if fd not in self.open:
             self.open[fd] = nl.Netlink()
         return self.open[fd]
@@ -284,8 +292,8 @@ class Worker:
 
     def run(self, count):
         """Draws and does `count` operations, or as many as there is time for."""
-        functions = [f for f, _ in self.OPERATIONS]
-        weights = [w for _, w in self.OPERATIONS]
+        functions = [f for f, _ in self.operations]
+        weights = [w for _, w in self.operations]
         done = 0
         while done < count and not self.stop.is_set():
             operation = self.rng.choices(functions, weights)[0]
@@ -299,6 +307,7 @@ class Worker:
             self.counts[what] = (good + (error == 0), failed + (error != 0))
             if error not in allowed and error != 0 and not (maybe_unloaded and error in UNLOADED):
                 self.bad.append(f"{what} number {done}: {errno.errorcode.get(error, error)}")
+        self.counts["events, overruns"] = (self.second.heard, self.second.overrun)
         return done
 
 
@@ -448,6 +457,8 @@ def phase(args, shared, keys, ops, seconds, during):
             worker.kill()
     took = time.time() - start
     print(f"# {done} operations in {took:.0f} s: " + ", ".join(f"{k} {a}+{b}" for k, (a, b) in sorted(counts.items())))
+    if args.driver == "ours" and not counts.get("events, overruns", (0, 0))[0]:
+        bad.append("nobody has heard of an event")
     return done, bad
 
 

@@ -35,6 +35,14 @@ def attr(kind, payload):
     return data + bytes(-len(data) % 4)
 
 
+def attributes(data):
+    """Those in some bytes: (type without flags, payload)."""
+    while data:
+        length, kind = struct.unpack("=HH", data[:4])
+        yield kind & 0x3FFF, data[4:length]
+        data = data[(length + 3) & ~3 :]
+
+
 def nest(kind, *attrs):
     """Attributes inside an attribute."""
     return attr(kind | NLA_F_NESTED, b"".join(attrs))
@@ -192,21 +200,23 @@ class Netlink:
         body = struct.pack("=BBBBi", family, cidr, 2, 0, index) + attr(2, address) + attr(1, address)
         return self.call(0, RTM_NEWADDR, body, NLM_F_ACK | NLM_F_CREATE)[0]
 
+    # ---- families
+
+    def lookup(self, name_):
+        """(errno, a family's number, its first group's); each time its module is loaded they are others."""
+        error, bodies = self.call(16, 16, struct.pack("=BBH", 3, 1, 0) + name(2, name_))
+        if error:
+            return error, None, None
+        found = dict(attributes(bodies[0][4:]))
+        groups = [dict(attributes(group)) for _, group in attributes(found.get(7, b""))]
+        return 0, struct.unpack("=H", found[1])[0], struct.unpack("=I", groups[0][2])[0] if groups else None
+
     # ---- the family "wireguard"
 
     def resolve(self):
-        """Looks the family up; it gets another number each time the module is loaded."""
-        self.family = None
-        error, bodies = self.call(16, 16, struct.pack("=BBH", 3, 1, 0) + name(2, "wireguard"))
-        if error:
-            return error
-        body = bodies[0][4:]
-        while body:
-            length, kind = struct.unpack("=HH", body[:4])
-            if kind & 0x3FFF == 1:
-                self.family = struct.unpack("=H", body[4:6])[0]
-            body = body[(length + 3) & ~3 :]
-        return 0
+        """Looks the family up; errno."""
+        error, self.family, _ = self.lookup("wireguard")
+        return error
 
     def genl(self, command, payload, flags):
         """One message of the family."""

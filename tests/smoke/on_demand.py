@@ -265,7 +265,7 @@ def clients_of(net, many):
         if net.add_link(name) or net.set(name, nl.attr(nl.PRIVATE_KEY, os.urandom(32))) or net.set_link(name, True):
             raise RuntimeError(f'{name} could not be made')
         # Reckoned by the driver: here it would take longer than all the rest.
-        clients[dict(observe.walk(net.get(name)[1][0][4:]))[PUBLIC_KEY]] = name
+        clients[dict(nl.attributes(net.get(name)[1][0][4:]))[PUBLIC_KEY]] = name
     return clients
 
 
