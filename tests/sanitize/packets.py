@@ -14,11 +14,14 @@ must be received, and the counters of the interface must have exactly the
 authentic ones, as packets or as errors, whatever is in them. They cross the
 cable one by one, and GRO makes aggregates of them. Then, without, as many as
 fit in the time, from both peers at once, so that CPUs receive side by side; the
-second one's inner packets are from addresses of the first's. In the meantime
-and afterwards the honest tunnel must work with the session it has, and the
+second one's inner packets are from addresses of the first's. With our driver
+somebody on left's side listens to events, too seldom to get them all, and asks
+for what there is to know of peers. In the meantime and afterwards the honest tunnel must work with the session it has, and the
 memory must return.
 """
 
+import errno
+import os
 import signal
 import socket
 import struct
@@ -44,6 +47,7 @@ from honest import (  # pylint: disable=no-name-in-module
     udp_counters,
 )
 from netns import Inside  # pylint: disable=wrong-import-order
+import observe  # pylint: disable=wrong-import-order
 
 EVIL = "10.1.0.2"
 # Of each attacker: the UDP port, and the last part of the inner address.
@@ -104,6 +108,43 @@ def evil_peers(publics):
             *("ip", "netns", "exec", "left", "wg", "set", "honest", "peer", public, "endpoint", f"{EVIL}:{port}"),
             *("allowed-ips", f"192.168.77.{number}/32,fd77::{number}/128"),
         )
+
+
+class Listener:
+    """Somebody in a namespace with a right to the family `wireguard_rs`, who uses it now and then."""
+
+    # What src/callers.rs tells of strangers at most: so many in a second, and so many more at once.
+    RATE, BURST = 128, 256
+
+    def __init__(self, ns):
+        with Inside(ns):
+            self.family = observe.Family()
+            self.sock = self.family.listen(1 << 14)
+        self.heard, self.lost, self.asked = Counter(), 0, 0
+        self.start = time.monotonic()
+
+    def turn(self):
+        """Reads what came, and looks at each peer and the device."""
+        try:
+            self.heard.update(name for name, _ in self.family.received(self.sock))
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+            self.lost += 1
+        for error, found in (self.family.peers("honest"), self.family.call("device-get", observe.nl.name(2, "honest"))):
+            self.asked += len(found) if error == 0 else 0
+
+    def verdict(self):
+        """What was told is what the specification has, or it could not have been read."""
+        self.turn()
+        most = self.BURST + self.RATE * (time.monotonic() - self.start + 1)
+        result(
+            self.heard["session-established"] > 0 and 0 < self.heard["unknown-peer"] <= most and self.asked > 4,
+            f"events ({dict(self.heard)}, {self.lost} times some were lost) and {self.asked} answers as they should be",
+            f"of strangers at most {most:.0f} may be told",
+        )
+        self.sock.close()
+        self.family.netlink.close()
 
 
 def settled(read, want, seconds=15):
@@ -189,6 +230,7 @@ def main():
         file.write("20000")
     common = ("--target", "10.1.0.1:51820", "--target6", "[fd01::1]:51820", "--corpus", "/tmp/corpus", "--public", hexed(honest.keys[0][1]))
     each = [(*common, "--port", port, "--secret", hexed(private)) for (port, _), (private, _) in zip(ATTACKERS, evil)]
+    listener = Listener("left") if os.path.exists("/sys/module/wireguard_rs") else None
     start = time.time()
     gro(True)
     account(each[0], args.seed, args.account, honest)
@@ -213,6 +255,8 @@ def main():
     while any(p.poll() is None for p in processes) and time.time() < end:
         time.sleep(3)
         honest.look()
+        if listener:
+            listener.turn()
     outcomes = [outcome(p, 10) for p in processes]
     for pinger in pingers:
         pinger.terminate()
@@ -235,6 +279,8 @@ def main():
         result(0 < seen <= most, f"{seen} were taken for authentic, {most} are", "forged or replayed messages were taken for authentic")
     wrong, summary = honest.verdict(start)
     result(not wrong, f"the honest tunnel keeps its session ({summary})", "; ".join(wrong))
+    if listener:
+        listener.verdict()
     if done is not None:
         # Not under load any more: whoever was the victim serves the attacker, too, if he behaves.
         time.sleep(2)

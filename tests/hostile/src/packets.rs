@@ -274,6 +274,11 @@ impl Attacker {
                 bad.extend(noise);
                 ("forged data", bad)
             }
+            // Seldom: it costs this side more than all others.
+            14 if self.rng.chance(12) => {
+                let secret = self.rng.bytes(32).try_into().expect("32 bytes");
+                ("of a stranger", self.mallory.stranger(secret).initiation())
+            }
             _ if !self.old.is_empty() => {
                 let n = self.rng.below(self.old.len());
                 ("replayed", self.old[n].clone())

@@ -132,6 +132,14 @@ impl Mallory {
         }
     }
 
+    /// Somebody at the same place whom the driver does not know.
+    pub fn stranger(&self, secret: Key) -> Self {
+        Self {
+            cookie: self.cookie,
+            ..Self::new(secret, self.target)
+        }
+    }
+
     pub fn cookie(&self) -> Option<&[u8; 16]> {
         self.cookie.as_ref()
     }
