@@ -10,17 +10,24 @@ are then. The same seed gives the same calls and the same world, not the same mo
 """
 
 import argparse
+import contextlib
+import errno
 import os
 import random
 import re
+import socket
 import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import guest  # noqa: E402
+import nl  # noqa: E402
 from guest import MODULE, in_namespace, namespace, result, sh, traffic, without_a_name  # noqa: E402
 
 NAMES = "a", "b", "c"
+# Sockets that listen to the module's events, or did.
+EARS = []
+HEARD = [0, 0]
 
 
 def add(name, number):
@@ -28,6 +35,34 @@ def add(name, number):
     sh(f"ip -n {name} link add mis{number} type misuse && ip -n {name} link set mis{number} up && "
        f"ip -n {name} addr add 10.9.{number}.1/24 dev mis{number} && "
        f"ip -n {name} addr add fd09:{number}::1/64 dev mis{number} nodad", False)
+
+
+def listen(rng):
+    """Somebody joins in the first namespace, where most events are sent; those before him read something, or leave."""
+    for net in EARS[:]:
+        with contextlib.suppress(BlockingIOError):
+            for _ in range(rng.choice((1, 200))):
+                try:
+                    HEARD[0] += len(net.sockets[16].recv(1 << 16)) > 0
+                except OSError as error:
+                    if error.errno != errno.ENOBUFS:
+                        raise
+                    HEARD[1] += 1
+        if rng.randrange(3) == 0:
+            EARS.remove(net)
+            net.close()
+    net = nl.Netlink()
+    error, _, group = net.lookup("misuse_fuzz")
+    if error or group is None or len(EARS) > 3:
+        net.close()
+        return
+    sock = net.sockets[16]
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rng.choice((1, 1 << 16)))
+    # SOL_NETLINK, NETLINK_ADD_MEMBERSHIP; the family may have gone meanwhile.
+    with contextlib.suppress(OSError):
+        sock.setsockopt(270, 1, group)
+    sock.setblocking(False)
+    EARS.append(net)
 
 
 def world(rng):
@@ -68,8 +103,12 @@ def one_round(log, number, seed, calls, seconds):
     end = time.monotonic() + seconds
     happened = 0
     while time.monotonic() < end and not any("fuzz: done" in line for line in log.read()):
+        listen(rng)
         world(rng)
         happened += 1
+    for net in EARS:
+        net.close()
+    EARS.clear()
     try:
         gone = sh("rmmod wgk_misuse", False)
     except RuntimeError:
@@ -101,6 +140,7 @@ def main():
         made += one_round(log, number, args.seed + index, args.count // args.rounds, args.seconds / args.rounds)
         if os.path.exists("/sys/module/wgk_misuse"):
             break
+    result(HEARD[0] > 0, f"{HEARD[0]} events were heard, and {HEARD[1]} times some were lost", "nobody heard of any")
     result(made >= args.least, f"{made} calls from seed {args.seed} on", f"fewer than {args.least}")
     return guest.RESULTS[False] != 0
 

@@ -83,6 +83,7 @@ use wgk::{
     },
 };
 
+mod events;
 mod objects;
 mod pool;
 mod rng;
@@ -218,7 +219,7 @@ fn quick(rng: &mut Rng, at: At<'_>) {
     }
     for _ in 0..1 + rng.below(3) {
         CALLS.fetch_add(1, Relaxed);
-        match rng.below(20) {
+        match rng.below(21) {
             0..6 => objects::quick(rng),
             6 => drop(PACKETS.take(rng)),
             7 => {
@@ -261,6 +262,7 @@ fn quick(rng: &mut Rng, at: At<'_>) {
             18 => {
                 CACHES.with(rng, |cache| cache.reset());
             }
+            19 => events::tell(rng),
             _ => {
                 if let Some((dev, this)) = at {
                     let _ = (dev.name(), dev.mtu(), dev.ifindex());
@@ -434,7 +436,7 @@ fn list(rng: &mut Rng) {
 /// A call that may sleep.
 fn slow(rng: &mut Rng) -> Result {
     CALLS.fetch_add(1, Relaxed);
-    match rng.below(16) {
+    match rng.below(17) {
         0..4 => objects::slow(rng)?,
         4 => {
             let flags = [
@@ -501,6 +503,7 @@ fn slow(rng: &mut Rng) -> Result {
             });
         }
         14 => COUNTERS.put(rng, PerCpuCounters::new()?),
+        15 => events::slow(rng)?,
         _ => synchronize_net(),
     }
     Ok(())
@@ -547,6 +550,7 @@ fn stop() {
     WORKERS.clear();
     // A callback that had looked before the first round may put something in after it.
     for _ in 0..2 {
+        events::close();
         QUEUES.close();
         WORKS.close();
         NAPIS.close();
