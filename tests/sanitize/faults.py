@@ -6,13 +6,14 @@ usage (in the guest): tests/sanitize/faults.py [--full]
 
 In process context by fail-nth: for n = 1, 2, ... the n-th allocation of an
 operation fails (newlink, set, dump, open, moving to another namespace, load of
-the module), until the operation needs fewer than n. Each time it must succeed
+the module, all that the second family does, with somebody who listens), until the operation needs fewer than n. Each time it must succeed
 or give one of the errors listed, and without the fault succeed right after.
 
 In softirq and in workers, which fail-nth does not reach, by failslab: of the
 allocations with our module on the stack one in ten fails while two peers make
 handshakes and traffic; afterwards the tunnel must work. Before that, all of
 them fail for two seconds: what a peer wanted meanwhile happens afterwards.
+faults_second.py has what is of the family `wireguard_rs`.
 """
 
 import argparse
@@ -26,6 +27,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import faults_second  # noqa: E402
 import nl  # noqa: E402
 
 DEBUG = "/sys/kernel/debug"
@@ -384,6 +386,7 @@ def under_traffic(seconds):
 
     good = ping("-c", "1", "-W", "20").returncode == 0
     result(good, "a tunnel before the faults", "no answer")
+    callers = faults_second.Callers(sh, keys["fl"][1])
     for which in ("failslab", "fail_page_alloc"):
         fault = f"{DEBUG}/{which}"
         write(f"{fault}/require-start", hex(place[0]))
@@ -395,8 +398,10 @@ def under_traffic(seconds):
     floods = []
     start = time.time()
     while time.time() < start + seconds:
+        callers.call(callers.NAMES)
         flood = ping("-f", "-w", "3", "-s", "2000")
         floods.append(flood.stdout)
+        callers.take()
         # Handshakes anew, too; that may fail of the faults.
         for ns in ("fl", "fr"):
             subprocess.run(["ip", "-n", ns, "link", "set", "wgf", "down"], capture_output=True, timeout=60, check=False)
@@ -410,6 +415,7 @@ def under_traffic(seconds):
             print(f"# while allocations fail: {line}")
     good = ping("-c", "3", "-i", "0.5", "-w", "40").returncode == 0
     result(good, "the tunnel works after the faults", "no answer")
+    callers.verdict(result)
     for ns in ("fl", "fr"):
         sh("ip", "netns", "del", ns)
 
@@ -428,7 +434,11 @@ def main():
         write(f"{DEBUG}/{which}/verbose", 0)
     write(f"{DEBUG}/fail_page_alloc/min-order", 0)
     nth = FailNth()
-    operations(nth, 2000 if args.full else 400)
+    limit = 2000 if args.full else 400
+    operations(nth, limit)
+    faults_second.operations(
+        lambda what, operation, undo, more: every(nth, what, operation, undo, NOMEM | set(more), limit), result, Calls(), peers(3), args.full
+    )
     loading(nth, 2000 if args.full else 150)
     under_traffic(60 if args.full else 15)
     return 1 if RESULTS[False] or not RESULTS[True] else 0
