@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""No key stays in a guest's memory, or comes into its log.
+"""No key stays in a guest's memory, or comes into its log, or is told by the second family.
 
 usage: tests/secrets/host.py --driver ours|c --dir DIR --hostile FILE --seed N -- VM-COMMAND...
 
@@ -12,6 +12,11 @@ them. The guest runs twice, with its memory in a file that stays: once it ends
 with all in place, and the secrets must be found; once peers, interface and
 module are removed before, and none may be found, however it's cut in halves.
 Private keys of ephemeral pairs are looked for by their public halves.
+
+With our driver, somebody in the guest listens to events, asks for all that the
+family `wireguard_rs` answers, and has its tracepoints on. In none of that may
+there be a secret, or what MACs and cookies are made with; nor any other
+bytes that could be one, as it is public keys of peers and nothing else.
 """
 
 import argparse
@@ -193,6 +198,9 @@ class Run:
         self.args, self.what, self.seed = args, what, seed
         self.memory = os.path.join(args.dir, f"memory-{what}")
         self.log = os.path.join(args.dir, f"log-{what}")
+        self.out = os.path.join(args.dir, f"out-{what}")
+        # Whose public keys may be told, and keys that follow from our public key.
+        self.publics, self.made_of_public = set(), {}
         self.secrets = Secrets()
         self.sessions, self.pending = [], []
 
@@ -212,11 +220,14 @@ class Run:
         first = RemotePeer(cable, f"first {self.seed}", public, 51900, psks[0])
         second = RemotePeer(cable, f"second {self.seed}", public, 51901, psks[1])
         second.mute = True
+        stranger = RemotePeer(cable, f"stranger {self.seed}", public, 51903, bytes(32))
+        self.publics = {p.public for p in (first, second, stranger)}
+        self.made_of_public = {f"the key of {name}": wgpeer.blake(label, public) for name, label in (("MAC1", b"mac1----"), ("cookies", b"cookie--"))}
         self.secrets.record()
         command = [
             *self.args.vm,
             *("--link", f"{paths[0]}:{paths[1]}"),
-            *("--memory", self.memory, "--log", self.log, "--timeout", "400", "--"),
+            *("--memory", self.memory, "--log", self.log, "--out", self.out, "--timeout", "400", "--"),
             *("python3", "tests/secrets/guest.py", self.what, str(self.seed)),
             *(first.public.hex(), second.public.hex(), self.args.driver),
         ]
@@ -234,6 +245,12 @@ class Run:
                         if not asked and first.initiate(timeout=10):
                             asked = True
                             self.secrets.public[f"ephemeral.{len(self.secrets.public)}"] = first.response.data[12:44]
+                            first.send(b"")
+                            # Somebody who is not configured, and a peer that is elsewhere now.
+                            self.secrets.who = "stranger"
+                            stranger.initiate(timeout=0)
+                            self.secrets.who = "first"
+                            first.bind(51902)
                             first.send(b"")
                 self.secrets.who = "second"
                 for message in second.receive(0):
@@ -276,16 +293,40 @@ class Run:
             text = file.read()
         if not re.search(r"Keypair \d+ created for peer", text):
             return None
-        digits = re.sub(r"[^0-9a-f]", "", re.sub(r"0x|, ", "", text.lower()))
-        return [
-            name
-            for name, key in self.secrets.secret.items()
-            if base64.b64encode(key).decode()[:-2] in text
-            or key.hex() in digits
-            or key[::-1].hex() in digits
-            # As Rust prints an array.
-            or any(", ".join(format(b, how) for b in key) in text for how in ("d", "x", "#x"))
-        ]
+        return spelled(self.secrets.secret, text)
+
+    def told(self):
+        """What the second family and the tracepoints told."""
+        with open(os.path.join(self.out, "raw"), "rb") as file:
+            raw = file.read()
+        with open(os.path.join(self.out, "told"), encoding="ascii") as file:
+            decoded = json.load(file)
+        with open(os.path.join(self.out, "trace"), encoding="utf-8") as file:
+            trace = [line for line in file if not line.startswith("#")]
+        return raw, decoded, trace
+
+    def in_what_is_told(self):
+        """Secrets in that, and public keys that nobody has."""
+        raw, decoded, trace = self.told()
+        secrets = self.secrets.secret | self.made_of_public
+        found = [name for name, key in secrets.items() if any(half in raw for half in (key[:16], key[16:]))]
+        found += spelled(secrets, "".join(trace))
+        told = {bytes.fromhex(c["public-key"]) for c in [c for _, c in decoded["events"]] + decoded["answers"] if "public-key" in c}
+        return found + [f"public key {key.hex()}" for key in told - self.publics]
+
+
+def spelled(secrets, text):
+    """The names of those that are in a text, in whichever spelling."""
+    digits = re.sub(r"[^0-9a-f]", "", re.sub(r"0x|, ", "", text.lower()))
+    return [
+        name
+        for name, key in secrets.items()
+        if base64.b64encode(key).decode()[:-2] in text
+        or key.hex() in digits
+        or key[::-1].hex() in digits
+        # As Rust prints an array.
+        or any(", ".join(format(b, how) for b in key) in text for how in ("d", "x", "#x"))
+    ]
 
 
 def main():
@@ -348,6 +389,26 @@ def looked_at(run, other):
         result(last in found, "keep: a begun handshake's ephemeral key: found by its public half", "not found: this looks in the wrong place")
     told = run.in_log()
     result(told == [], f"{what}: no key is in the kernel's log, which tells of the sessions", f"in it: {told}")
+    if run.args.driver == "ours":
+        second_family(run)
+
+
+def second_family(run):
+    """The checks of what it told in a run."""
+    raw, decoded, trace = run.told()
+    names = {name for name, _ in decoded["events"]}
+    wanted = {"device-added", "peer-added", "session-established", "unknown-peer", "endpoint-changed", "device-changed", "peer-changed"}
+    if run.what == "remove":
+        wanted |= {"peer-removed", "device-removed"}
+    traced = {word for line in trace for word in re.findall(r": (\w+): ifname=", line)}
+    result(
+        wanted <= names and len(decoded["answers"]) == 6 and all(key in raw for key in run.publics)
+        and {"handshake_sent", "handshake_received", "session_begun"} <= traced,
+        f"{run.what}: the second family tells {len(decoded['events'])} events and {len(decoded['answers'])} answers, tracepoints {len(trace)} lines",
+        f"events not told: {wanted - names}; {len(decoded['answers'])} answers; traced: {traced}",
+    )
+    found = run.in_what_is_told()
+    result(not found, f"{run.what}: no key in any of it, but public keys of peers", f"in it: {found}")
 
 
 KDF, X25519 = wgpeer.kdf, wgpeer.x25519
