@@ -142,6 +142,9 @@ impl Device {
     }
 
     fn trace_lost(&self, peer: u64, reason: Reason, n: usize) {
+        if n == 0 {
+            return;
+        }
         let queue = match reason {
             Reason::RxQueue => Some(c"receive"),
             Reason::TxQueue => Some(c"transmit"),
