@@ -17,7 +17,7 @@ use crate::wire;
 
 /// Longer files are refused: they are held in memory.
 const LONGEST: u64 = 256 << 20;
-/// So long after a change a file may change again without its times telling.
+/// So long after a change a file may change again without its times telling; or is being written.
 const GRAIN: Duration = Duration::from_secs(2);
 
 /// A public key.
@@ -202,7 +202,8 @@ impl Stamp {
     }
 }
 
-/// A file of peers, read anew when it has changed.
+/// A file of peers, read anew when it has changed: at once if another has its name, as by rename(2); if it was
+/// written to, when nobody has for [`GRAIN`], for until then it may be half of one.
 pub struct Config {
     path: PathBuf,
     stamp: Option<Stamp>,
@@ -253,13 +254,17 @@ impl Config {
         if !data.is_file() {
             return Err(format!("{name} is no file that can be read anew"));
         }
-        let stamp = Some(Stamp::of(&data));
+        let stamp = Stamp::of(&data);
         let age = data
             .modified()
             .ok()
             .and_then(|at| SystemTime::now().duration_since(at).ok());
         let young = age.is_some_and(|age| age < GRAIN);
-        if stamp == self.stamp && (young || !self.young) {
+        if self.stamp.as_ref() == Some(&stamp) && (young || !self.young) {
+            return Ok(None);
+        }
+        let known = self.stamp.as_ref();
+        if young && known.is_some_and(|known| stamp.file == known.file) {
             return Ok(None);
         }
         let mut bytes = Vec::new();
@@ -267,7 +272,7 @@ impl Config {
             .and_then(|file| file.take(LONGEST + 1).read_to_end(&mut bytes))
             .map_err(failed)?;
         // One that could not be read may be readable the next time, just as it is.
-        (self.stamp, self.young) = (stamp, young);
+        (self.stamp, self.young) = (Some(stamp), young);
         if bytes.len() as u64 > LONGEST {
             return Err(format!("{name} is longer than {} MiB", LONGEST >> 20));
         }
@@ -360,7 +365,12 @@ mod tests {
     #[test]
     fn a_file() {
         let path = std::env::temp_dir().join(format!("wgrs-section-{}", std::process::id()));
-        let write = |text: &str| fs::write(&path, text).unwrap();
+        let replace = |bytes: &[u8]| {
+            let new = path.with_extension("new");
+            fs::write(&new, bytes).unwrap();
+            fs::rename(new, &path).unwrap();
+        };
+        let write = |text: &str| replace(text.as_bytes());
         let section = |n| format!("[Peer]\nPublicKey = {}\n", key(n));
         assert!(Config::open(path.clone())
             .err()
@@ -386,7 +396,7 @@ mod tests {
         assert!(config.refresh().unwrap_err().contains("No such file"));
         assert_eq!(config.refresh(), Ok(None));
         assert!(config.find(&[1; 32]).is_some());
-        fs::write(&path, b"\xff").unwrap();
+        replace(b"\xff");
         assert!(config.refresh().unwrap_err().ends_with(" is no text"));
         write(&(section(3) + &section(2)));
         assert_eq!(config.refresh(), Ok(Some(2)));
@@ -403,6 +413,31 @@ mod tests {
         fs::remove_file(&path).unwrap();
         let why = Config::open("/dev/null".into()).err().unwrap();
         assert!(why.contains("is no file"), "{why}");
+    }
+
+    /// What somebody is writing is not taken for the whole, but what he has left there is.
+    #[test]
+    fn being_written() {
+        use std::io::Write;
+        let path = std::env::temp_dir().join(format!("wgrs-written-{}", std::process::id()));
+        fs::write(&path, "").unwrap();
+        let mut config = Config::open(path.clone()).unwrap();
+        let text = format!(
+            "[Peer]\nPublicKey = {}\nAllowedIPs = 192.168.9.1/32\n",
+            key(1)
+        );
+        let whole = format!("{text}PresharedKey = {}\n", key(9));
+        for cut in [text.len() - 2, text.len(), whole.len()] {
+            let mut writer = File::create(&path).unwrap();
+            writer.write_all(&whole.as_bytes()[..cut]).unwrap();
+            assert_eq!(config.refresh(), Ok(None));
+            assert_eq!(config.len(), 0);
+        }
+        let file = File::options().write(true).open(&path).unwrap();
+        file.set_modified(SystemTime::now() - 2 * GRAIN).unwrap();
+        assert_eq!(config.refresh(), Ok(Some(1)));
+        assert!(config.find(&[1; 32]).unwrap().preshared.is_some());
+        fs::remove_file(&path).unwrap();
     }
 
     proptest! {
