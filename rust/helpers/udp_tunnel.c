@@ -43,17 +43,38 @@ bool wg_helper_sk_takes_scope(struct sock *sk, int oif)
 	return !oif || sk_dev_equal_l3scope(sk, oif);
 }
 
+/* A route's destination: the table that it is of, and how many bits of it count. */
+struct wg_fib {
+	u32 table;
+	u32 bits;
+};
+
 /*
- * Whether @table, which answers for a way by the device @oif, may answer instead of
- * @best, which does without that wish: rules chose the table, and still do. Or it
- * is that of the VRF which the device is in. Under RCU.
+ * Whether @by, a way by the device @oif, may be taken instead of @best, which does
+ * without that wish: it is to the same destination, and not a wider one from which
+ * @best makes an exception; and rules chose the table, and still do. Or it is in
+ * the table of the VRF which the device is in. Never into a tunnel of ours: a peer
+ * in there could call in another's name, or have its tunnel end in itself.
  */
-static bool wg_may_answer(struct net *net, u32 table, u32 best, int oif)
+static bool wg_may_answer(struct net *net, struct wg_fib by, struct wg_fib best,
+			  int oif)
 {
-	return table == best || table == l3mdev_fib_table_by_index(net, oif);
+	const struct net_device *dev = dev_get_by_index_rcu(net, oif);
+
+	if (!dev || (dev->rtnl_link_ops &&
+		     !strcmp(dev->rtnl_link_ops->kind, "wireguard")))
+		return false;
+	if (by.table == best.table)
+		return by.bits == best.bits;
+	return by.table == l3mdev_fib_table_rcu(dev);
 }
 
-/* Whether there is a way to where @fl4 goes by the device @oif, which may be gone. */
+static struct wg_fib wg_fib4(const struct fib_result *res)
+{
+	return (struct wg_fib) { res->table->tb_id, res->prefixlen };
+}
+
+/* Whether there is a way to where @fl4 goes by the device @oif, which may be gone. Under RCU. */
 bool wg_helper_route4_has(struct net *net, const struct flowi4 *fl4, int oif)
 {
 	struct flowi4 best = *fl4, by = *fl4;
@@ -62,7 +83,7 @@ bool wg_helper_route4_has(struct net *net, const struct flowi4 *fl4, int oif)
 	by.flowi4_oif = oif;
 	return !fib_lookup(net, &best, &first, 0) && first.type == RTN_UNICAST &&
 	       !fib_lookup(net, &by, &second, 0) && second.type == RTN_UNICAST &&
-	       wg_may_answer(net, second.table->tb_id, first.table->tb_id, oif);
+	       wg_may_answer(net, wg_fib4(&second), wg_fib4(&first), oif);
 }
 
 /* Whether @dst leaves by a device that is in the VRF @ifindex. Under RCU. */
@@ -424,12 +445,14 @@ struct dst_entry *wg_helper_route6(struct sock *sk, struct flowi6 *fl)
 	return ip6_dst_lookup_flow(sock_net(sk), sk, fl, NULL);
 }
 
-/* The table that @dst is of, if it is of any. Under RCU. */
-static u32 wg_table6(const struct dst_entry *dst)
+/* Where @dst is of: of no table if it is nobody's. Under RCU. */
+static struct wg_fib wg_fib6(const struct dst_entry *dst)
 {
 	const struct fib6_info *from = rcu_dereference(dst_rt6_info(dst)->from);
 
-	return from ? from->fib6_table->tb6_id : RT6_TABLE_UNSPEC;
+	if (!from)
+		return (struct wg_fib) { RT6_TABLE_UNSPEC, 0 };
+	return (struct wg_fib) { from->fib6_table->tb6_id, from->fib6_dst.plen };
 }
 
 /*
@@ -443,13 +466,13 @@ struct dst_entry *wg_helper_route6_by(struct sock *sk, const struct flowi6 *fl6,
 	struct net *net = sock_net(sk);
 	struct flowi6 by = *fl6;
 	struct dst_entry *dst;
-	u32 table;
+	struct wg_fib found;
 
 	by.flowi6_oif = oif;
 	dst = ip6_route_output_flags(net, sk, &by, RT6_LOOKUP_F_IFACE);
-	table = wg_table6(dst);
-	if (dst->error || table == RT6_TABLE_UNSPEC ||
-	    !wg_may_answer(net, table, wg_table6(best), oif)) {
+	found = wg_fib6(dst);
+	if (dst->error || found.table == RT6_TABLE_UNSPEC ||
+	    !wg_may_answer(net, found, wg_fib6(best), oif)) {
 		dst_release(dst);
 		return NULL;
 	}
