@@ -106,10 +106,10 @@ fn proof(
     if classify(message, len) == Some(Kind::CookieReply) {
         let index = CookieReply::ref_from_prefix(message)
             .map_or(0, |(reply, _)| reply.receiver_index.get());
-        return match resources.indices.lookup(index, guard) {
+        return Ok(match resources.indices.lookup(index, guard) {
             Some(_) => device.admission.prove_reply(index, now),
-            None => Ok(Proof::Missing),
-        };
+            None => Proof::Missing,
+        });
     }
     device.admission.prove(message, &source, now)
 }

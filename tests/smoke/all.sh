@@ -40,6 +40,10 @@ if [[ $driver == ours ]]; then
 	timeout 900 ./inline.py || status=1
 	echo "# a peer that is held"
 	timeout 300 ./held-peer.sh || status=1
+	echo "# the way back of who calls from inside a tunnel"
+	timeout 300 ./way_in.py || status=1
+	echo "# cookies that somebody wants to keep from us"
+	timeout 300 ./cookie_starved.py || status=1
 	echo "# drop counters"
 	timeout 900 ./drops.py || status=1
 	echo "# tracepoints"
