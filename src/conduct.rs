@@ -73,58 +73,53 @@ const MOVED_NS: u64 = NSEC_PER_SEC;
 /// Only who is told of another place, which is not one of the last few, gets to send earlier than after
 /// [`REKEY_TIMEOUT_NS`]. So however the place changes, the two bounds hold for initiations.
 pub struct Pace {
-    /// Boot time of the last one, in nanoseconds.
-    last_ns: HotAtomic<u64>,
     /// Where the last ones went to, and when ([`Sent`]); 0: nowhere.
     recent: [HotAtomic<u64>; RECENT + 1],
 }
 
-/// A place, or rather 31 bits of its number, and milliseconds of boot time when a message was sent
-/// there. That another has the same number, or that the time has come round (after 50 days), has a
-/// message wait that need not.
+/// A place, or rather 24 bits of its number, and milliseconds of boot time by when a message was sent
+/// there, rounded up. That another has the same number has a message wait that need not.
 #[derive(Clone, Copy)]
 struct Sent(u64);
 
 impl Sent {
     /// The mark of all places.
     const ANYWHERE: u64 = 1;
+    /// Bits of the time: 34 years.
+    const TIME_BITS: u32 = 40;
+    const TIME: u64 = (1 << Self::TIME_BITS) - 1;
 
     fn new(now_ns: u64, place: u64) -> Self {
-        Self((Self::mark(place) << 32) | u64::from(Self::ms(now_ns)))
+        Self::marked(now_ns, Self::mark(place))
     }
 
     /// As if one had been sent to each place.
     fn anywhere(now_ns: u64) -> Self {
-        Self((Self::ANYWHERE << 32) | u64::from(Self::ms(now_ns)))
+        Self::marked(now_ns, Self::ANYWHERE)
+    }
+
+    fn marked(now_ns: u64, mark: u64) -> Self {
+        Self((mark << Self::TIME_BITS) | (now_ns.div_ceil(NSEC_PER_MSEC) & Self::TIME))
     }
 
     /// Not 0, nor [`Sent::ANYWHERE`].
     const fn mark(place: u64) -> u64 {
-        (place.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33) | (1 << 31)
-    }
-
-    const fn ms(now_ns: u64) -> u32 {
-        (now_ns / NSEC_PER_MSEC) as u32
+        (place.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (Self::TIME_BITS + 1)) | (1 << 23)
     }
 
     fn is_to(self, place: u64) -> bool {
-        let mark = self.0 >> 32;
+        let mark = self.0 >> Self::TIME_BITS;
         mark == Self::mark(place) || mark == Self::ANYWHERE
     }
 
-    /// How long ago, in milliseconds; the oldest if nowhere.
-    fn age(self, now_ns: u64) -> u32 {
+    /// How long ago, in milliseconds, or less; the oldest if nowhere. -1 right after, for times are rounded.
+    fn age(self, now_ns: u64) -> i64 {
         if self.0 == 0 {
-            return u32::MAX;
+            return i64::MAX;
         }
-        Self::ms(now_ns).wrapping_sub(self.0 as u32)
-    }
-
-    /// How long a message to the same place has to wait.
-    fn wait(self, now_ns: u64) -> u64 {
-        // One more: the times are rounded.
-        let age = u64::from(self.age(now_ns)).saturating_sub(1) * NSEC_PER_MSEC;
-        REKEY_TIMEOUT_NS.saturating_sub(age)
+        let age = (now_ns / NSEC_PER_MSEC).wrapping_sub(self.0) << (u64::BITS - Self::TIME_BITS);
+        // CAST: With its sign. Another CPU may have a later time.
+        (age as i64 >> (u64::BITS - Self::TIME_BITS)).max(-1)
     }
 }
 
@@ -133,25 +128,19 @@ const NSEC_PER_MSEC: u64 = NSEC_PER_SEC / 1000;
 
 impl Pace {
     /// One may be sent at once.
-    pub fn new(now_ns: u64) -> Self {
-        let this = Self {
-            last_ns: HotAtomic::new(0),
+    pub fn new() -> Self {
+        Self {
             recent: [const { HotAtomic::new(0) }; RECENT + 1],
-        };
-        this.reset(now_ns);
-        this
+        }
     }
 
     /// Forgets when the last ones were sent, so that one may be sent at once.
-    pub fn reset(&self, now_ns: u64) {
-        let long_ago = now_ns.wrapping_sub(REKEY_TIMEOUT_NS + NSEC_PER_SEC);
-        self.last_ns.store(long_ago, Relaxed);
+    pub fn reset(&self) {
         self.recent.iter().for_each(|sent| sent.store(0, Relaxed));
     }
 
     /// An initiation is sent to `place` now.
     pub fn note_initiation(&self, now_ns: u64, place: u64) {
-        self.last_ns.store(now_ns, Relaxed);
         // In its old place, or that of the oldest.
         let key = |sent: &HotAtomic<u64>| {
             let sent = Sent(sent.load(Relaxed));
@@ -165,33 +154,32 @@ impl Pace {
     /// A response is sent to `place` now. Others decide how many of these there are, so they have no
     /// part in how many initiations are remembered.
     pub fn note_response(&self, now_ns: u64, place: u64) {
-        self.last_ns.store(now_ns, Relaxed);
         self.recent[RESPONSE].store(Sent::new(now_ns, place).0, Relaxed);
     }
 
     /// Initiations wait for [`REKEY_TIMEOUT_NS`], to whichever place, unless a response comes first.
     pub fn hold(&self, now_ns: u64) {
-        self.last_ns.store(now_ns, Relaxed);
         self.recent[RESPONSE].store(Sent::anywhere(now_ns).0, Relaxed);
     }
 
-    /// How long an initiation to `place` has to wait; 0: it may be sent.
+    /// How long an initiation to `place` has to wait, in nanoseconds; 0: it may be sent.
     pub fn wait(&self, now_ns: u64, place: u64) -> u64 {
-        let last = self.last_ns.load(Relaxed);
-        let after = |distance| {
-            // Signed: right after boot, "long ago" lies before the clock's zero.
-            (last.wrapping_add(distance).wrapping_sub(now_ns) as i64).max(0) as u64
+        let recent = || self.recent.iter().map(|sent| Sent(sent.load(Relaxed)));
+        let after = |distance_ns: u64, age: i64| {
+            let left = ((distance_ns / NSEC_PER_MSEC) as i64).saturating_sub(age);
+            left.max(0) as u64 * NSEC_PER_MSEC
         };
-        let longest = after(REKEY_TIMEOUT_NS);
-        if longest == 0 {
-            return 0;
-        }
-        let recent = self.recent.iter().map(|sent| Sent(sent.load(Relaxed)));
-        recent
+        let last = recent().fold(i64::MAX, |last, sent| last.min(sent.age(now_ns)));
+        recent()
             .filter(|sent| sent.is_to(place))
-            .map(|sent| sent.wait(now_ns))
-            .fold(after(MOVED_NS), u64::max)
-            .min(longest)
+            .map(|sent| after(REKEY_TIMEOUT_NS, sent.age(now_ns)))
+            .fold(after(MOVED_NS, last), u64::max)
+    }
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -562,28 +550,30 @@ mod tests {
     #[test]
     fn handshake_messages_keep_their_distance() {
         // Right after boot.
-        let pace = Pace::new(3);
+        let pace = Pace::new();
         assert_eq!(pace.wait(3, 1), 0);
         // However long it has been quiet.
         assert_eq!(pace.wait(1 << 62, 1), 0);
         for note in [Pace::note_initiation, Pace::note_response] {
             note(&pace, 3, 1);
-            assert_eq!(pace.wait(3, 1), REKEY_TIMEOUT_NS);
-            assert_eq!(pace.wait(REKEY_TIMEOUT_NS + 2, 1), 1);
-            assert_eq!(pace.wait(REKEY_TIMEOUT_NS + 3, 1), 0);
+            // The time is rounded up.
+            assert_eq!(pace.wait(3, 1), REKEY_TIMEOUT_NS + NSEC_PER_MSEC);
+            let over = REKEY_TIMEOUT_NS + NSEC_PER_MSEC;
+            assert_eq!(pace.wait(over - 1, 1), NSEC_PER_MSEC);
+            assert_eq!(pace.wait(over, 1), 0);
             assert_eq!(pace.wait(u64::from(u32::MAX) << 8, 1), 0);
             note(&pace, REKEY_TIMEOUT_NS, 1);
-            pace.reset(REKEY_TIMEOUT_NS);
+            pace.reset();
             assert_eq!(pace.wait(REKEY_TIMEOUT_NS, 1), 0);
         }
     }
 
     #[test]
     fn elsewhere_a_message_may_go_earlier() {
-        let pace = Pace::new(0);
+        let pace = Pace::new();
         pace.note_initiation(10 * SECOND, 1);
         assert_eq!(pace.wait(10 * SECOND, 2), SECOND);
-        assert_eq!(pace.wait(11 * SECOND - 1, 2), 1);
+        assert_eq!(pace.wait(11 * SECOND - 1, 2), NSEC_PER_MSEC);
         assert_eq!(pace.wait(11 * SECOND, 2), 0);
         // Not where our response went.
         pace.note_response(11 * SECOND, 3);
@@ -604,7 +594,7 @@ mod tests {
         pace.note_response(14 * SECOND, 3);
         assert_eq!(pace.wait(15 * SECOND, 2), 0);
         // What was forgotten may go at once.
-        pace.reset(13 * SECOND);
+        pace.reset();
         assert_eq!(pace.wait(13 * SECOND, 1), 0);
     }
 
@@ -613,7 +603,7 @@ mod tests {
     fn no_order_of_places_makes_it_more() {
         for places in 1..8 {
             for stride in 1..4 {
-                let pace = Pace::new(0);
+                let pace = Pace::new();
                 let mut sent: [(u64, u64); 200] = [(0, 0); 200];
                 let mut now = 100 * SECOND + 7;
                 for n in 0..sent.len() {

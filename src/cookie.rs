@@ -17,6 +17,8 @@
     reason = "public in the host library, whose tests are other crates"
 )]
 
+use core::num::NonZeroU64;
+
 use wgk::crypto::{
     blake2s,
     ct_eq,
@@ -240,20 +242,18 @@ impl Default for Checker {
     }
 }
 
-/// The sending side of a peer, 48 bytes. Belongs behind a lock; all its methods are exclusive.
+/// The sending side of a peer, 40 bytes. Belongs behind a lock; all its methods are exclusive.
 ///
 /// The two keys that follow from the peer's public key are not kept: each takes one BLAKE2s
 /// block to make, next to the curve operations of every message they are used for, and they
 /// would more than double what every peer, active or not, needs here.
 pub struct PeerCookie {
     cookie: Secret<COOKIE_LEN>,
-    /// MAC1 of our last handshake message.
+    /// MAC1 of our last handshake message; zeros (which one in 2^128 has): a reply to it would not be
+    /// welcome, or there was none.
     last_mac1: [u8; COOKIE_LEN],
-    /// When we got `cookie`.
-    birth_ns: u64,
-    has_cookie: bool,
-    /// Whether a reply to `last_mac1` would be welcome.
-    has_sent_mac1: bool,
+    /// When we got `cookie`; `None`: not yet.
+    birth_ns: Option<NonZeroU64>,
 }
 
 impl PeerCookie {
@@ -262,9 +262,7 @@ impl PeerCookie {
         Self {
             cookie: Secret::zero(),
             last_mac1: [0; COOKIE_LEN],
-            birth_ns: 0,
-            has_cookie: false,
-            has_sent_mac1: false,
+            birth_ns: None,
         }
     }
 
@@ -280,12 +278,12 @@ impl PeerCookie {
         let (mac1_at, mac2_at) = (for_mac1.len(), for_mac2.len());
 
         self.last_mac1 = blake2s(&mac1_key(peer), &[for_mac1]);
-        self.has_sent_mac1 = true;
         packet[mac1_at..mac2_at].copy_from_slice(&self.last_mac1);
 
         let (for_mac2, mac2) = packet.split_at_mut(mac2_at);
         let max_age = COOKIE_SECRET_MAX_AGE_NS - COOKIE_SECRET_LATENCY_NS;
-        if self.has_cookie && !expired(self.birth_ns, max_age, now_ns) {
+        let is_young = |birth_ns: NonZeroU64| !expired(birth_ns.get(), max_age, now_ns);
+        if self.birth_ns.is_some_and(is_young) {
             mac2.copy_from_slice(&blake2s::<COOKIE_LEN>(self.cookie.as_bytes(), &[for_mac2]));
         } else {
             mac2.fill(0);
@@ -295,7 +293,7 @@ impl PeerCookie {
     /// Takes the cookie out of a reply of the peer whose public key is `peer`. `false`: it does
     /// not answer our last message, or that was answered before.
     pub fn consume_reply(&mut self, peer: &[u8; 32], reply: &CookieReply, now_ns: u64) -> bool {
-        if !self.has_sent_mac1 {
+        if self.last_mac1 == [0; COOKIE_LEN] {
             return false;
         }
         let mut cookie = Secret::zero();
@@ -309,9 +307,8 @@ impl PeerCookie {
             return false;
         }
         self.cookie = cookie;
-        self.birth_ns = now_ns;
-        self.has_cookie = true;
-        self.has_sent_mac1 = false;
+        self.birth_ns = NonZeroU64::new(now_ns.max(1));
+        self.last_mac1 = [0; COOKIE_LEN];
         true
     }
 }
@@ -555,7 +552,7 @@ mod tests {
 
     #[test]
     fn peer_cookie_is_small() {
-        assert_eq!(size_of::<PeerCookie>(), 48);
+        assert_eq!(size_of::<PeerCookie>(), 40);
     }
 
     const MAC1_ANSWER: [u8; 16] = [

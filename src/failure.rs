@@ -14,7 +14,7 @@ use core::ffi::CStr;
 
 /// Why a handshake failed. The numbers are those of Documentation/netlink/specs/wireguard_rs.yaml.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u32)]
+#[repr(u8)]
 pub enum Failure {
     /// No answer to an initiation within 5 seconds.
     NoAnswer = 1,
@@ -66,7 +66,10 @@ pub struct Noted {
 
 /// What is known of one peer's failures.
 pub struct Failures {
-    last: Option<Noted>,
+    /// Of the last one, if there was one: [`Noted`] in pieces, for a million peers have it.
+    at_ns: u64,
+    why: Option<Failure>,
+    gave_up: bool,
     /// Whether the attempt under way has failed already.
     attempt_failed: bool,
 }
@@ -75,14 +78,20 @@ impl Failures {
     /// None yet.
     pub const fn new() -> Self {
         Self {
-            last: None,
+            at_ns: 0,
+            why: None,
+            gave_up: false,
             attempt_failed: false,
         }
     }
 
     /// The last one.
-    pub const fn last(&self) -> Option<Noted> {
-        self.last
+    pub fn last(&self) -> Option<Noted> {
+        self.why.map(|why| Noted {
+            at_ns: self.at_ns,
+            why,
+            gave_up: self.gave_up,
+        })
     }
 
     /// An attempt begins.
@@ -93,11 +102,9 @@ impl Failures {
     /// A handshake failed.
     pub fn note(&mut self, why: Failure, at_ns: u64) {
         self.attempt_failed = true;
-        self.last = Some(Noted {
-            at_ns,
-            why,
-            gave_up: false,
-        });
+        self.at_ns = at_ns;
+        self.why = Some(why);
+        self.gave_up = false;
     }
 
     /// Nothing came of an attempt in time.
@@ -109,14 +116,10 @@ impl Failures {
 
     /// There will be no other attempt, since nothing came of the last one. Says why not.
     pub fn give_up(&mut self, at_ns: u64) -> Failure {
-        let why = match self.last {
-            Some(last) if self.attempt_failed => last.why,
-            _ => Failure::NoAnswer,
-        };
+        let known = self.why.filter(|_| self.attempt_failed);
+        let why = known.unwrap_or(Failure::NoAnswer);
         self.note(why, at_ns);
-        if let Some(last) = &mut self.last {
-            last.gave_up = true;
-        }
+        self.gave_up = true;
         why
     }
 }

@@ -45,6 +45,7 @@ use crate::{
         Device, //
     },
     interface::WireGuard,
+    messages::NSEC_PER_SEC,
     peer::Peer, //
 };
 
@@ -311,10 +312,10 @@ fn put_peer_base(peer: &Peer, whole: bool, msg: &mut DumpMsg<'_>) -> Result<(), 
         wg::WGPEER_A_PRESHARED_KEY,
         peer.handshake.lock().noise.psk().as_bytes(),
     )?;
-    let last = peer.last_handshake();
+    let last = peer.last_handshake_ns();
     let mut timespec = [0; 16];
-    timespec[..8].copy_from_slice(&last.sec.to_ne_bytes());
-    timespec[8..].copy_from_slice(&i64::from(last.nsec).to_ne_bytes());
+    timespec[..8].copy_from_slice(&(last / NSEC_PER_SEC).to_ne_bytes());
+    timespec[8..].copy_from_slice(&(last % NSEC_PER_SEC).to_ne_bytes());
     msg.put(wg::WGPEER_A_LAST_HANDSHAKE_TIME, &timespec)?;
     msg.put_u16(
         wg::WGPEER_A_PERSISTENT_KEEPALIVE_INTERVAL,

@@ -134,7 +134,7 @@ pub(crate) fn xmit(device: &Device, dev: &RegisteredDevice, mut skb: TxPacket<'_
     }
     if is_own_message(device, &peer, &skb, &guard) {
         tell_of_loop(device, dev, &peer, destination);
-        peer.looped_ns.store(boottime_coarse_ns(), Relaxed);
+        peer.looped_s.store(boottime_s(), Relaxed);
         // Its sender is a socket of ours.
         return fail(skb, Some(&*peer), false, Reason::TxLoop, ELOOP);
     }
@@ -212,16 +212,19 @@ fn is_own_message(device: &Device, peer: &Peer, skb: &TxPacket<'_>, guard: &Guar
     conduct::place(to, port) == peer.place() && pair.has_address(from, guard)
 }
 
-/// Whether a message to `peer` came back just now. While one does, other packets for it are refused, so
-/// that their senders know, but for one in each [`LOOP_NS`], which finds out whether it still does.
+/// Whether a message to `peer` came back in this second. Until it is over, other packets for it are refused, so
+/// that their senders know; the first of the next one finds out whether it still does.
 #[inline]
 fn has_looped(peer: &Peer) -> bool {
-    let at = peer.looped_ns.load(Relaxed);
-    at != 0 && boottime_coarse_ns().wrapping_sub(at) < LOOP_NS
+    let at = peer.looped_s.load(Relaxed);
+    at != 0 && boottime_s() == at
 }
 
-/// How long a loop is taken for granted.
-const LOOP_NS: u64 = NSEC_PER_SEC;
+/// Seconds of boot time, from 1 on.
+fn boottime_s() -> u32 {
+    // CAST: For 136 years.
+    (boottime_coarse_ns() / NSEC_PER_SEC) as u32 + 1
+}
 
 /// How long the log is not told of another loop of the device.
 const LOOP_TOLD_NS: u64 = 60 * NSEC_PER_SEC;

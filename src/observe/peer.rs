@@ -120,7 +120,7 @@ static SET_POLICY: [Policy; A_PEER_AUTO_MTU as usize + 1] = policy::table(&[
 /// Puts all there is about a peer.
 fn put_peer(peer: &Peer, dev: &RegisteredDevice, msg: &mut Message<'_>) -> Result<(), NoSpace> {
     events::put_peer(peer, dev, msg)?;
-    let last = peer.last_handshake().since_epoch_ns();
+    let last = peer.last_handshake_ns();
     if last != 0 {
         msg.put_uint(A_PEER_LAST_HANDSHAKE, last)?;
     }

@@ -324,7 +324,7 @@ impl<H: Hold> Party for H {
     }
 
     fn note_completed(&self, side: Side) {
-        self.on_timers(|s, _| s.last_handshake = realtime());
+        self.on_timers(|s, _| s.last_handshake_ns = realtime().since_epoch_ns());
         events::session_established(self, side);
     }
 

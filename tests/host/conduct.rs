@@ -89,7 +89,7 @@ impl Peer {
     fn new() -> Self {
         Self {
             now: Cell::new(NOW),
-            pace: Pace::new(NOW),
+            pace: Pace::new(),
             timers: RefCell::new(Timers::new(true)),
             interval: Cell::new(0),
             place: Cell::new(HERE),

@@ -49,7 +49,7 @@ impl World {
         let mut this = Self {
             now,
             sides: SIDES.map(|s| Side::new(s, ready[s])),
-            paces: SIDES.map(|_| Pace::new(now)),
+            paces: SIDES.map(|_| Pace::new()),
             net: SIDES.map(|_| vec![]),
             packets: 0,
             broken: None,
@@ -224,7 +224,7 @@ impl World {
             delivered: old.delivered.clone(),
             ..Side::new(side, ready)
         };
-        self.paces[side] = Pace::new(self.now + new.slept_ns);
+        self.paces[side] = Pace::new();
         self.sides[side] = new;
         self.came_up(config, side);
     }
@@ -244,7 +244,7 @@ impl World {
             s.clear_keypairs();
             // As it went with the interface, of which others tell.
             s.told = false;
-            self.paces[side].reset(self.now + s.slept_ns);
+            self.paces[side].reset();
             s.initiated.clear();
         }
     }
