@@ -48,6 +48,7 @@ help:
 	@echo '  misuse         what safe code must not get out of crate wgk, tried in that kernel; random calls of it'
 	@echo '  sanitize       these, kunit, smoke, netns.sh, scenarios, userspace peers, churn under traffic, hostile netlink'
 	@echo '                 and packets, keys left in memory, failing allocations, in that kernel; SEED=<n>, FULL=1'
+	@echo '  soak           a tunnel for three days, on a clock that jumps while nothing is to do; SOAK_HOURS=<n>, SEED=<n>'
 	@echo 'Measuring'
 	@echo '  bench          the C driver, ours and wireguard-go side by side; BENCH=--quick, BENCH=--keep'
 	@echo '  flood          a tunnel and an honest handshake under a flood of initiations, with C and with ours'
@@ -80,7 +81,7 @@ demo:
 test:
 	@scripts/test
 
-lint unit fuzz smoke kselftest scenarios interop kunit sanitize wgrs:
+lint unit fuzz smoke kselftest scenarios interop kunit sanitize soak wgrs:
 	@scripts/$@
 
 mutants:
@@ -113,5 +114,5 @@ profile:
 clean:
 	rm -rf build rust-project.json
 
-PHONY := all help module wgrs clippy install uninstall deb deb-modules doc rust-analyzer demo test lint unit fuzz mutants smoke kselftest netlink clients network field scenarios interop kunit misuse sanitize bench flood profile clean
+PHONY := all help module wgrs clippy install uninstall deb deb-modules doc rust-analyzer demo test lint unit fuzz mutants smoke kselftest netlink clients network field scenarios interop kunit misuse sanitize soak bench flood profile clean
 .PHONY: $(PHONY)
