@@ -143,6 +143,10 @@ def losses(lab):
     peer, common = pair.peer, peer_of(pair)
     nobody = common | {'peer': '0'}
     with traced() as seen:
+        for state in 'down', 'up':
+            pair.home.ip('link', 'set', 'wg0', state)
+        dropped = [fields for event, fields in seen() if event == 'packet_dropped']
+        report(not dropped, 'an interface that has nothing loses nothing', dropped)
         peer.raw(b'no message')
         expect(seen, 'no message', 'packet_dropped', reason='rx-type', packets='1', **nobody)
         peer.raw(b'\1\0\0\0' + bytes(144))
