@@ -174,7 +174,7 @@ fn corrected() -> Peers {
     peers(
         Config::PLAIN,
         Bounds {
-            sends: [1, size(0, 1)],
+            sends: [1, 0],
             waits: size(2, 3),
             losses: size(0, 1),
             points: size(3, 4),
