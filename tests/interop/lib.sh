@@ -116,14 +116,17 @@ link_up() {
 
 # device SIDE TUNNEL: the interface with its key and addresses.
 device() {
-	local d=${dev[$1$2]} create="ip link add ${dev[$1$2]} type wireguard"
+	local d=${dev[$1$2]}
+	local create="ip link add $d type wireguard" there="wg show $d >/dev/null 2>&1"
 	case $1$PAIR in
 	rightgo) create="WG_PROCESS_FOREGROUND=1 LOG_LEVEL=error wireguard-go -f $d >/tmp/$d.log 2>&1 &" ;;
 	# With a connected socket it could not roam.
 	rightbt) create="boringtun-cli -f --disable-drop-privileges --disable-connected-udp -v error $d >/tmp/$d.log 2>&1 &" ;;
 	esac
+	# Not by wg, which takes a socket that is not listened to yet for a dead one's, and removes it.
+	[[ $create != *.log* ]] || there="grep -q ' 00010000 .*/$d.sock\$' /proc/net/unix"
 	at "$1" "$create
-		for i in {1..300}; do wg show $d >/dev/null 2>&1 && break; sleep 0.1; done
+		for i in {1..300}; do $there && break; sleep 0.1; done
 		wg set $d private-key <(echo ${private[$1$2]}) listen-port ${port[$1$2]} &&
 		ip addr add $(inner4 "$1" "$2")/24 dev $d && ip addr add $(inner6 "$1" "$2")/64 dev $d nodad &&
 		ip link set $d mtu 1420 up"
