@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""Every source file says its licence in its first lines; long ones are named.
+"""Every source file says its licence in its first lines, and can be run if and only if these say what by; long
+ones are named.
 
 usage: lint-files.py (in the checkout)
 """
@@ -26,12 +27,16 @@ def sources():
 
 
 def main():
-    """Prints files without a licence line (an error) or too long (a warning)."""
+    """Prints files without a licence line or with a wrong mode (errors), or too long (a warning)."""
     bad = 0
     for path in sources():
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
         if not any("SPDX-License-Identifier: GPL-2.0" in line for line in lines[:3]):
             print(f"{path}: no SPDX-License-Identifier: GPL-2.0 in its first lines")
+            bad += 1
+        runs = "".join(lines[:1]).startswith("#!")
+        if runs != os.access(path, os.X_OK):
+            print(f"{path}: " + ("chmod +x it: it begins with #!" if runs else "chmod -x it: it does not begin with #!"))
             bad += 1
         if len(lines) > LONG:
             print(f"{path}: warning: {len(lines)} lines; is it still one concern?", file=sys.stderr)
