@@ -64,6 +64,7 @@ pub mod genetlink;
 pub mod hashtable;
 pub mod lock;
 pub mod log;
+pub mod memory;
 pub mod module;
 pub mod napi;
 pub mod netdevice;

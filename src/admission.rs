@@ -17,6 +17,7 @@ use wgk::{
         RwSemaphore,
         SpinLockBh, //
     },
+    memory,
     random,
     rcu::{
         read_lock,
@@ -46,8 +47,8 @@ use crate::{
     },
     queueing::Proof,
     ratelimiter::{
-        RateLimiter,
-        MAX_ENTRIES, //
+        capacity_for,
+        RateLimiter, //
     }, //
 };
 
@@ -107,7 +108,8 @@ impl Admission {
     /// are queued. Without memory for that nobody can be, and the next one tries again. May sleep.
     fn renew(&self, now_ns: u64) {
         if self.rate_limiter.lock().is_none() {
-            let made = RateLimiter::new(SipKey::random(), MAX_ENTRIES).ok();
+            let capacity = capacity_for(memory::total_bytes());
+            let made = RateLimiter::new(SipKey::random(), capacity).ok();
             // Of two that are made at once, one is dropped: without the lock.
             let _other = core::mem::replace(&mut *self.rate_limiter.lock(), made);
         }

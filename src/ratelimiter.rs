@@ -35,8 +35,22 @@ use crate::messages::NSEC_PER_SEC;
 pub const PACKETS_PER_SECOND: u64 = 20;
 /// Messages that a source may send at once after a pause.
 pub const PACKETS_BURSTABLE: u64 = 5;
-/// Most sources that are worth remembering on a machine with a gigabyte or more.
+/// Most sources that are worth remembering, on a machine with a gigabyte or more.
 pub const MAX_ENTRIES: usize = 65536;
+/// Fewest, however small the machine.
+const MIN_ENTRIES: usize = 128;
+/// Memory of the machine's for each source that it remembers: full, a table takes 0.2 % of it.
+const MEMORY_PER_ENTRY: u64 = 1 << 14;
+
+/// How many sources a machine with so much memory remembers, for each interface.
+pub fn capacity_for(total_bytes: u64) -> usize {
+    // What the kernel has taken at boot is not in it, so that a gigabyte is a little less.
+    let wanted = (total_bytes / MEMORY_PER_ENTRY)
+        .checked_next_power_of_two()
+        .unwrap_or(u64::MAX);
+    // CAST: Not more than the bound.
+    (wanted.min(MAX_ENTRIES as u64) as usize).max(MIN_ENTRIES)
+}
 
 /// What a message costs. A bucket gains one token per nanosecond.
 const PACKET_COST: u64 = NSEC_PER_SEC / PACKETS_PER_SECOND;
@@ -129,7 +143,7 @@ pub struct RateLimiter {
 }
 
 impl RateLimiter {
-    /// An empty table for at most `capacity` sources ([`MAX_ENTRIES`], less on a small machine),
+    /// An empty table for at most `capacity` sources ([`capacity_for`] says how many), [`MAX_ENTRIES`] at most,
     /// rounded up to a multiple of 64. Takes 1.4 bytes per source at once, 32 more for each that
     /// comes. May sleep.
     pub fn new(key: SipKey, capacity: usize) -> Result<Self, AllocError> {
@@ -524,6 +538,24 @@ mod tests {
         let before = limiter.len();
         assert!(limiter.allow(1, v4(149), later));
         assert_eq!(limiter.len(), before);
+    }
+
+    #[test]
+    fn a_small_machine_remembers_fewer() {
+        const MIB: u64 = 1 << 20;
+        for (total, capacity) in [
+            (0, 128),
+            (MIB, 128),
+            (64 * MIB - 1, 4096),
+            (64 * MIB, 4096),
+            (64 * MIB + 16384, 8192),
+            (1000 * MIB, MAX_ENTRIES),
+            (1024 * MIB, MAX_ENTRIES),
+            (1 << 45, MAX_ENTRIES),
+            (u64::MAX, MAX_ENTRIES),
+        ] {
+            assert_eq!(capacity_for(total), capacity, "{total}");
+        }
     }
 
     #[test]
