@@ -4,8 +4,8 @@
 
 usage (in the guest): tests/soak/guest.py --hours N [--seed N] [--only PHASE,...]
 
-Rounds: all phases (phases.py) once, in an order that the seed chooses. After each phase what both ends say must agree;
-after each round what the kernel says of memory is noted, and in the end must not have grown.
+Rounds: all phases (phases.py) once, in an order that the seed chooses; after a day of them a night. After each phase
+what both ends say must agree; after each round what the kernel says of memory is noted, and in the end must not have grown.
 """
 
 import argparse
@@ -18,7 +18,7 @@ sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.dirname(HERE)]
 
-from phases import PHASES, Wrong, want  # noqa: E402
+from phases import DAY, PHASES, Wrong, night, want  # noqa: E402
 from world import RECEIVED, World, now  # noqa: E402
 
 # Bytes per round that each figure may grow by, but for what chance explains; see grown().
@@ -249,7 +249,8 @@ def main():
     rng, world = random.Random(args.seed), World()
     began, rounds, sessions, failed = now(), [], 0, 0
     while now() < began + args.hours * 3600:
-        for function in rng.sample(chosen, len(chosen)):
+        nights = [night] if not args.only and rounds and len(rounds) % DAY == 0 else []
+        for function in nights + rng.sample(chosen, len(chosen)):
             found = phase(world, rng, function, len(rounds) + 1)
             failed += found is None
             sessions += found or 0

@@ -21,6 +21,8 @@ RENEWED, OLD, AGAIN, ANSWER = 120, 180, 5, 10
 LATE = 2
 # Keys are wiped, if there were no others for three times as long as they are good for.
 FORGOTTEN = 3 * OLD
+# How long a night is, and after how many rounds, of half an hour, it comes: a day in all.
+NIGHT, DAY = 14 * 3600, 20
 
 
 class Wrong(Exception):
@@ -67,9 +69,9 @@ def busy(world, rng):
     return {'gap': gap, 'sessions': (int(seconds // gap[1]), seconds // RENEWED + 2)}
 
 
-def keepalive(world, rng):
+def keepalive(world, rng, least=500, most=900):
     """Nothing but keepalives, of one end or both."""
-    seconds, every = rng.randint(500, 900), rng.choice((10, 25, 60))
+    seconds, every = rng.randint(least, most), rng.choice((10, 25, 60))
     ends = rng.choice(((world.left,), (world.right,), world.ends))
     answered(world, either(world, rng), 'a new session at most')
     for end in ends:
@@ -81,6 +83,11 @@ def keepalive(world, rng):
     # one begins the next when that is over.
     gap = (RENEWED - 1, OLD + every * 9 / 8 + AGAIN + LATE)
     return {'gap': gap, 'sessions': (int(seconds // gap[1]), seconds // RENEWED + 2)}
+
+
+def night(world, rng):
+    """Hours of nothing but that."""
+    return keepalive(world, rng, NIGHT, NIGHT)
 
 
 def silent(world, rng):
