@@ -32,7 +32,6 @@ use wgk::{
     batch::OrderQueue,
     cpu,
     crypto::Secret,
-    dst_cache::DstCache,
     hashtable::KeyNode,
     lock::{
         new_rwlock_bh,
@@ -58,11 +57,7 @@ use wgk::{
         new_timer,
         Timer, //
     },
-    trace,
-    udp_tunnel::{
-        Endpoint,
-        Way, //
-    }, //
+    trace, //
 };
 
 use crate::{
@@ -70,10 +65,7 @@ use crate::{
         HasPrefixes,
         PrefixList, //
     },
-    conduct::{
-        self,
-        Pace, //
-    },
+    conduct::Pace,
     cookie::PeerCookie,
     device::{
         Config,
@@ -83,7 +75,6 @@ use crate::{
         PeerDrops,
         Reason, //
     },
-    events,
     failure::{
         Failure,
         Failures,
@@ -107,6 +98,10 @@ use crate::{
         Timers, //
     }, //
 };
+
+mod path;
+
+pub(crate) use path::Path;
 
 /// Numbers peers for the lifecycle lines and for the order of dumps, across all devices.
 static PEER_COUNTER: Atomic<u64> = Atomic::new(0);
@@ -132,50 +127,6 @@ pub(crate) struct HandshakeState {
     pub(crate) noise: Handshake,
     /// Holds the index that the handshake's messages carry, in the index table from then on.
     pub(crate) pending: Option<RcuArc<Session>>,
-}
-
-/// Where a peer is, and the route to it.
-pub(crate) struct Path {
-    /// Its address and ours.
-    pub(crate) endpoint: Endpoint,
-    /// Valid for `endpoint` only.
-    pub(crate) cache: DstCache,
-    /// How often the peer was heard from another place than before.
-    pub(crate) roamed: u32,
-    /// Whether the peer said where it is by calling, after the user had.
-    pub(crate) called: bool,
-}
-
-/// Who says where a peer is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Said {
-    User,
-    /// The peer, by an initiation.
-    Call,
-    /// The peer, by any other message.
-    Message,
-}
-
-impl Said {
-    /// [`Path::called`], if it was that before.
-    fn called(self, before: bool) -> bool {
-        match self {
-            Self::User => false,
-            Self::Call => true,
-            Self::Message => before,
-        }
-    }
-}
-
-impl Path {
-    /// Which way messages go: who calls is answered the way it came.
-    pub(crate) fn way(&self) -> Way {
-        if self.called {
-            Way::Back
-        } else {
-            Way::Best
-        }
-    }
 }
 
 /// Timer deadlines and what is read beside them.
@@ -204,7 +155,7 @@ pub(crate) struct Peer {
     pub(crate) keypairs: Keypairs<Session>,
     #[pin]
     pub(crate) path: RwLockBh<Path>,
-    /// The number of the address and port in `path` ([`conduct::place`]), 0 if there is none; for who
+    /// The number of the address and port in `path` (`conduct::place`), 0 if there is none; for who
     /// must not wait for its lock, as whoever sends, or is too often here.
     place: HotAtomic<u64>,
     /// When a message to the peer last came out of the stack as a packet for the same peer: seconds of boot
@@ -310,12 +261,7 @@ impl Peer {
                 }, "Peer::handshake"),
                 rotation <- new_spinlock_bh!(Rotation::default(), "Peer::rotation"),
                 keypairs: Keypairs::new(),
-                path <- new_rwlock_bh!(Path {
-                    endpoint: Endpoint::None,
-                    cache: DstCache::new(),
-                    roamed: 0,
-                    called: false,
-                }, "Peer::path"),
+                path <- new_rwlock_bh!(Path::nowhere(), "Peer::path"),
                 place: HotAtomic::new(0),
                 looped_s: HotAtomic::new(0),
                 timer_state <- new_spinlock_bh!(TimerState {
@@ -382,95 +328,6 @@ impl Peer {
     #[inline]
     pub(crate) fn count_tx(&self, bytes: usize) {
         self.tx_bytes.fetch_add(bytes as u64, Relaxed);
-    }
-
-    // ---- path ----
-
-    /// A copy of where the peer is.
-    pub(crate) fn endpoint(&self) -> Endpoint {
-        self.path.read().endpoint
-    }
-
-    /// Whether there is an address to send to.
-    #[inline]
-    pub(crate) fn has_endpoint(&self) -> bool {
-        self.place() != 0
-    }
-
-    /// The number of the address and port to send to ([`conduct::place`]), 0 if there are none.
-    #[inline]
-    pub(crate) fn place(&self) -> u64 {
-        self.place.load(Relaxed)
-    }
-
-    /// Takes an endpoint that the user has set.
-    pub(crate) fn configure_endpoint(&self, endpoint: &Endpoint) {
-        self.move_to(endpoint, Said::User);
-    }
-
-    /// Follows the peer to where an accepted initiation of its came from. Process context.
-    pub(crate) fn called_from(this: &RcuArc<Self>, endpoint: &Endpoint) {
-        Self::follow(this, endpoint, Said::Call);
-    }
-
-    /// Follows the peer to where an authentic message of its came from. Any context.
-    #[inline]
-    pub(crate) fn set_endpoint(this: &RcuArc<Self>, endpoint: &Endpoint) {
-        Self::follow(this, endpoint, Said::Message);
-    }
-
-    #[inline]
-    fn follow(this: &RcuArc<Self>, endpoint: &Endpoint, said: Said) {
-        let moved = this.move_to(endpoint, said);
-        if moved && events::heard(&this.device) {
-            Self::tell_endpoint(this);
-        }
-    }
-
-    /// Tells where the peer is, now or when a second has passed since it was told last.
-    #[cold]
-    fn tell_endpoint(this: &RcuArc<Self>) {
-        if Self::on_timers(this, |s, now| s.timers.endpoint_changed(now)) {
-            events::endpoint_changed(this);
-        }
-    }
-
-    /// Whether that is another place than before.
-    fn move_to(&self, endpoint: &Endpoint, said: Said) -> bool {
-        if matches!(endpoint, Endpoint::None) {
-            return false;
-        }
-        {
-            // Packets come in bursts from one place: look first, with the shared lock.
-            let path = self.path.read();
-            if path.endpoint.same_path(endpoint) && said.called(path.called) == path.called {
-                return false;
-            }
-        }
-        let mut path = self.path.write();
-        path.called = said.called(path.called);
-        let known = !matches!(path.endpoint, Endpoint::None);
-        let moved = !path.endpoint.same_place(endpoint);
-        if said != Said::User && known && moved {
-            path.roamed = path.roamed.saturating_add(1);
-        }
-        path.endpoint = *endpoint;
-        path.cache.reset();
-        let place = endpoint
-            .ip()
-            .map_or(0, |ip| conduct::place(ip, endpoint.port()));
-        self.place.store(place, Relaxed);
-        // What came back was sent elsewhere, and what fitted, too.
-        self.looped_s.store(0, Relaxed);
-        self.fit.forget();
-        moved
-    }
-
-    /// Forgets which of our addresses the peer was last heard on, and the route that went with it.
-    pub(crate) fn clear_endpoint_source(&self) {
-        let mut path = self.path.write();
-        path.endpoint.clear_src();
-        path.cache.reset_now();
     }
 
     // ---- staged packets ----
