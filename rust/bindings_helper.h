@@ -25,6 +25,7 @@
 #include <net/udp_tunnel.h>
 #include <uapi/linux/wireguard.h>
 #include "helpers/trace.h"
+#include "helpers/version.h"
 
 /* Where C has what netdevice.rs reaches into; compared with the bindings at compile time. */
 enum {

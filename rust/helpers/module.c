@@ -1,6 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 #include <linux/module.h>
 
+#include "version.h"
+
+/* For modinfo and /sys/module. (The macro of crate kernel has no field for it.) */
+MODULE_VERSION(WGK_VERSION);
+
 /* A kernel that unloads no modules counts no references either. */
 size_t wg_helper_module_references(void)
 {

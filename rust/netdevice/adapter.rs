@@ -142,6 +142,7 @@ impl<D: Driver> Adapter<D> {
     };
 
     const ETHTOOL: &'static bindings::ethtool_ops = &bindings::ethtool_ops {
+        get_drvinfo: Some(Self::drvinfo),
         get_sset_count: Some(Self::sset_count),
         get_strings: Some(Self::strings),
         get_ethtool_stats: Some(Self::statistics),
@@ -329,6 +330,21 @@ impl<D: Driver> Adapter<D> {
 
     /// # Safety
     ///
+    /// Called by ethtool, under RTNL, with its own answer, zeroed but for the kernel's release as the version.
+    unsafe extern "C" fn drvinfo(
+        _dev: *mut bindings::net_device,
+        info: *mut bindings::ethtool_drvinfo,
+    ) {
+        // SAFETY: By the safety requirements.
+        let info = unsafe { &mut *info };
+        // The kind, as of any interface of one: what goes by the driver's name goes by that.
+        put_name(&mut info.driver, D::KIND.to_bytes());
+        info.version.fill(0);
+        put_name(&mut info.version, &bindings::WGK_VERSION[..]);
+    }
+
+    /// # Safety
+    ///
     /// Called by ethtool, under RTNL, for a registered device.
     unsafe extern "C" fn sset_count(_dev: *mut bindings::net_device, set: c_int) -> c_int {
         if set == bindings::ethtool_stringset_ETH_SS_STATS as c_int {
@@ -419,6 +435,12 @@ impl<D: Driver> Adapter<D> {
             Err(e) => e.to_errno(),
         }
     }
+}
+
+/// Puts as much of a name as there is room for before the last byte, which stays what it was.
+fn put_name(out: &mut [u8], name: &[u8]) {
+    let room = out.len().saturating_sub(1).min(name.len());
+    out[..room].copy_from_slice(&name[..room]);
 }
 
 /// Room for a name that ethtool shows, with the NUL at its end.

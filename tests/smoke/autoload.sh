@@ -20,6 +20,10 @@ check "the module carries the genetlink alias" \
 check "scripts/install --install" scripts/install --install --module /vm/wireguard_rs.ko
 check "ip link add" ip link add wgauto type wireguard
 check "that loaded ours, and ours only" test "$(driver_loaded)" = ours
+version=$(sed -n 's/^#define WGK_VERSION "\(.*\)"$/\1/p' rust/helpers/version.h)
+check "modinfo has the package's version" test "$version" = "$(modinfo -F version /vm/wireguard_rs.ko)"
+check "so has sysfs" test "$version" = "$(</sys/module/wireguard_rs/version)"
+check "so has ethtool -i" test "wireguard $version" = "$(ethtool -i wgauto | sed -n 's/^\(driver\|version\): //p' | paste -sd ' ')"
 ip link del wgauto
 rmmod wireguard_rs
 check "scripts/install --uninstall" scripts/install --uninstall
