@@ -62,6 +62,6 @@ def picture(summary, path, about):
     axes.axvline(1, color='black', linewidth=0.8)
     axes.margins(x=0.12, y=0.02)
     axes.set_xlabel('times as good as the C driver, logarithmic: longer is better', fontsize=8)
-    axes.legend([plot.Rectangle((0, 0), 1, 1, color=c) for *_, c in drivers], [name for _, name, _ in drivers], fontsize=8, loc='lower right')
+    axes.legend([plot.Rectangle((0, 0), 1, 1, color=c) for *_, c in drivers], [name for _, name, _ in drivers], fontsize=8, loc='upper right')
     axes.set_title(f'Work, counted in instructions, {about}', fontsize=8, loc='left')
     figure.savefig(path, metadata={'Date': None})

@@ -14,6 +14,9 @@ import os
 import statistics
 import sys
 
+sys.dont_write_bytecode = True
+import glance  # noqa: E402
+
 DRIVERS = ('c', 'ours', 'go')
 TITLES = {'icount': 'Instruction clock (1 CPU, 1 instruction = 1 ns)', 'plain': 'Plain clock (2 CPUs)'}
 # Units of which more is better, and of which less is; of the rest there is no ratio.
@@ -178,6 +181,7 @@ def main():
             f.write(f'\n## {TITLES[clock]}\n\n{markdown(summary, clock)}\n')
     if any('ours/c' in e for e in summary):
         picture(summary, os.path.join(args.directory, 'results.svg'), about)
+        glance.picture(summary, os.path.join(args.directory, 'glance.svg'), about)
     for line in wrong:
         print(f'not measured: {line}')
     if not rows:
