@@ -11,6 +11,7 @@
 #include <net/ipv6.h>
 #include <net/l3mdev.h>
 #include <net/route.h>
+#include <net/sch_generic.h>
 #include <net/sock.h>
 #include <net/udp_tunnel.h>
 #include <net/xfrm.h>
@@ -287,6 +288,20 @@ void wg_helper_flow4_classify(struct sock *sk, struct flowi4 *fl)
 }
 
 /*
+ * Whether the queue of @dev hands packets on as they are. Shapers cut GSO packets when they
+ * are queued, by their segments' size, and then have the first owner think that all was sent. What is passed by
+ * while it is empty does not, nor does fq; of several queues the first is looked at.
+ */
+static bool wg_queue_keeps(const struct net_device *dev)
+{
+	const struct Qdisc *q =
+		rcu_dereference(netdev_get_tx_queue(dev, 0)->qdisc);
+
+	return !q->enqueue || q->flags & TCQ_F_CAN_BYPASS ||
+	       !strcmp(q->ops->id, "fq");
+}
+
+/*
  * The longest packet that goes by @dst as it is, and what the device there takes
  * as one for GSO: bytes, segments. False if packets are changed on that way.
  * @whole: chains go all the way to the device as they are.
@@ -303,7 +318,7 @@ bool wg_helper_dst_takes(const struct dst_entry *dst, u32 *packet, u32 *bytes,
 	*bytes = min(READ_ONCE(dev->gso_max_size),
 		     READ_ONCE(dev->gso_ipv4_max_size));
 	*segments = READ_ONCE(dev->gso_max_segs);
-	*whole = (dev->features & chains) == chains;
+	*whole = (dev->features & chains) == chains && wg_queue_keeps(dev);
 	return true;
 }
 

@@ -152,6 +152,54 @@ def accounting(left):
         report(charged() == 0, 'a socket whose bursts have left is charged with nothing', charge[0])
 
 
+TCP_PORT, STREAM = 7778, 400_000
+
+
+def stream(lab, left, right):
+    """Sends bytes by TCP; the longest UDP payload that left meanwhile."""
+    with right:
+        server = socket.create_server((INNER['right'], TCP_PORT))
+    with left:
+        sender = socket.socket()
+    with server, sender:
+        for end in server, sender:
+            end.settimeout(30)
+        sender.connect((INNER['right'], TCP_PORT))
+        receiver, _ = server.accept()
+        with receiver:
+            receiver.settimeout(30)
+            capture = lab.keep_capture(left, 'outer')
+            todo, got = memoryview(bytes(STREAM)), 0
+            sender.setblocking(False)
+            while got < STREAM:
+                try:
+                    todo = todo[sender.send(todo[:65536]):]
+                except BlockingIOError:
+                    pass
+                data = receiver.recv(1 << 20)
+                if not data:
+                    break
+                got += len(data)
+            longest = max(p.length for p in capture.packets() if p.out)
+    return got == STREAM, longest
+
+
+def streams(lab, left, right):
+    """Of a TCP stream, messages leave together only past queues that take no packet apart: TCP would think that what
+    is in such a queue was sent. (Here none is taken apart, as the bucket is large; but that can't be seen from outside.)"""
+    for queue, together in (('noqueue', True), ('tbf rate 1gbit burst 256k limit 1m', False), ('fq', True), ('netem limit 10000', False),
+                            ('fq_codel', True)):
+        left.run('tc', 'qdisc', 'replace', 'dev', 'outer', 'root', *queue.split(), must=True)
+        # Whether four were ready at once is chance.
+        for _ in range(20 if together else 3):
+            arrived, longest = stream(lab, left, right)
+            if not arrived or (longest > 1500) == together:
+                break
+        report(arrived and (longest > 1500) == together, f'a TCP stream through {queue.split()[0]}: messages leave {"together" if together else "one by one"}',
+               f'{longest} bytes at most, {arrived}')
+    left.run('tc', 'qdisc', 'replace', 'dev', 'outer', 'root', 'noqueue', must=True)
+
+
 def rows(lab):
     left, right = setup(lab)
 
@@ -169,6 +217,7 @@ def rows(lab):
         expect(100, 40, 40, 2, '40 of a size, the last shorter')
         expect(100, 100, 3, 3, 'three, which is too few')
         accounting(left)
+        streams(lab, left, right)
         link('gso_max_segs', '10')
         expect(100, 100, 40, 4, 'a link that takes ten')
         link('gso_max_segs', '1')
