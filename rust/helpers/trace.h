@@ -11,7 +11,16 @@
 #if !defined(_WGK_TRACE_H) || defined(TRACE_HEADER_MULTI_READ)
 #define _WGK_TRACE_H
 
+#include <linux/if.h>
+#include <linux/string.h>
 #include <linux/tracepoint.h>
+
+/*
+ * Words are arrays: of one that is elsewhere in the record, as __string() has
+ * it, perf trace prints the address, and bpftrace 0.23, which Debian 13 has,
+ * looks in the wrong place. The longest there is has 20 letters.
+ */
+#define WGK_WORD 24
 
 TRACE_EVENT(packet_dropped,
 	TP_PROTO(u32 ifindex, const char *ifname, u64 peer, const char *reason,
@@ -19,21 +28,21 @@ TRACE_EVENT(packet_dropped,
 	TP_ARGS(ifindex, ifname, peer, reason, packets),
 	TP_STRUCT__entry(
 		__field(u32, ifindex)
-		__string(ifname, ifname)
+		__array(char, ifname, IFNAMSIZ)
 		__field(u64, peer)
-		__string(reason, reason)
+		__array(char, reason, WGK_WORD)
 		__field(u32, packets)
 	),
 	TP_fast_assign(
 		__entry->ifindex = ifindex;
-		__assign_str(ifname);
+		strscpy_pad(__entry->ifname, ifname);
 		__entry->peer = peer;
-		__assign_str(reason);
+		strscpy_pad(__entry->reason, reason);
 		__entry->packets = packets;
 	),
 	TP_printk("ifname=%s ifindex=%u peer=%llu reason=%s packets=%u",
-		  __get_str(ifname), __entry->ifindex, __entry->peer,
-		  __get_str(reason), __entry->packets)
+		  __entry->ifname, __entry->ifindex, __entry->peer,
+		  __entry->reason, __entry->packets)
 );
 
 TRACE_EVENT(queue_full,
@@ -41,19 +50,19 @@ TRACE_EVENT(queue_full,
 	TP_ARGS(ifindex, ifname, peer, queue),
 	TP_STRUCT__entry(
 		__field(u32, ifindex)
-		__string(ifname, ifname)
+		__array(char, ifname, IFNAMSIZ)
 		__field(u64, peer)
-		__string(queue, queue)
+		__array(char, queue, WGK_WORD)
 	),
 	TP_fast_assign(
 		__entry->ifindex = ifindex;
-		__assign_str(ifname);
+		strscpy_pad(__entry->ifname, ifname);
 		__entry->peer = peer;
-		__assign_str(queue);
+		strscpy_pad(__entry->queue, queue);
 	),
 	TP_printk("ifname=%s ifindex=%u peer=%llu queue=%s",
-		  __get_str(ifname), __entry->ifindex, __entry->peer,
-		  __get_str(queue))
+		  __entry->ifname, __entry->ifindex, __entry->peer,
+		  __entry->queue)
 );
 
 DECLARE_EVENT_CLASS(handshake,
@@ -62,21 +71,21 @@ DECLARE_EVENT_CLASS(handshake,
 	TP_ARGS(ifindex, ifname, peer, kind, outcome),
 	TP_STRUCT__entry(
 		__field(u32, ifindex)
-		__string(ifname, ifname)
+		__array(char, ifname, IFNAMSIZ)
 		__field(u64, peer)
-		__string(kind, kind)
-		__string(outcome, outcome)
+		__array(char, kind, WGK_WORD)
+		__array(char, outcome, WGK_WORD)
 	),
 	TP_fast_assign(
 		__entry->ifindex = ifindex;
-		__assign_str(ifname);
+		strscpy_pad(__entry->ifname, ifname);
 		__entry->peer = peer;
-		__assign_str(kind);
-		__assign_str(outcome);
+		strscpy_pad(__entry->kind, kind);
+		strscpy_pad(__entry->outcome, outcome);
 	),
 	TP_printk("ifname=%s ifindex=%u peer=%llu kind=%s outcome=%s",
-		  __get_str(ifname), __entry->ifindex, __entry->peer,
-		  __get_str(kind), __get_str(outcome))
+		  __entry->ifname, __entry->ifindex, __entry->peer,
+		  __entry->kind, __entry->outcome)
 );
 
 DEFINE_EVENT(handshake, handshake_sent,
@@ -97,21 +106,21 @@ DECLARE_EVENT_CLASS(session,
 	TP_ARGS(ifindex, ifname, peer, session, side),
 	TP_STRUCT__entry(
 		__field(u32, ifindex)
-		__string(ifname, ifname)
+		__array(char, ifname, IFNAMSIZ)
 		__field(u64, peer)
 		__field(u64, session)
-		__string(side, side)
+		__array(char, side, WGK_WORD)
 	),
 	TP_fast_assign(
 		__entry->ifindex = ifindex;
-		__assign_str(ifname);
+		strscpy_pad(__entry->ifname, ifname);
 		__entry->peer = peer;
 		__entry->session = session;
-		__assign_str(side);
+		strscpy_pad(__entry->side, side);
 	),
 	TP_printk("ifname=%s ifindex=%u peer=%llu session=%llu side=%s",
-		  __get_str(ifname), __entry->ifindex, __entry->peer,
-		  __entry->session, __get_str(side))
+		  __entry->ifname, __entry->ifindex, __entry->peer,
+		  __entry->session, __entry->side)
 );
 
 DEFINE_EVENT(session, session_begun,
@@ -131,19 +140,19 @@ TRACE_EVENT(timer_fired,
 	TP_ARGS(ifindex, ifname, peer, timer),
 	TP_STRUCT__entry(
 		__field(u32, ifindex)
-		__string(ifname, ifname)
+		__array(char, ifname, IFNAMSIZ)
 		__field(u64, peer)
-		__string(timer, timer)
+		__array(char, timer, WGK_WORD)
 	),
 	TP_fast_assign(
 		__entry->ifindex = ifindex;
-		__assign_str(ifname);
+		strscpy_pad(__entry->ifname, ifname);
 		__entry->peer = peer;
-		__assign_str(timer);
+		strscpy_pad(__entry->timer, timer);
 	),
 	TP_printk("ifname=%s ifindex=%u peer=%llu timer=%s",
-		  __get_str(ifname), __entry->ifindex, __entry->peer,
-		  __get_str(timer))
+		  __entry->ifname, __entry->ifindex, __entry->peer,
+		  __entry->timer)
 );
 
 TRACE_EVENT(worker_called,
@@ -151,18 +160,18 @@ TRACE_EVENT(worker_called,
 	TP_ARGS(ifindex, ifname, stage, cpu),
 	TP_STRUCT__entry(
 		__field(u32, ifindex)
-		__string(ifname, ifname)
-		__string(stage, stage)
+		__array(char, ifname, IFNAMSIZ)
+		__array(char, stage, WGK_WORD)
 		__field(u32, cpu)
 	),
 	TP_fast_assign(
 		__entry->ifindex = ifindex;
-		__assign_str(ifname);
-		__assign_str(stage);
+		strscpy_pad(__entry->ifname, ifname);
+		strscpy_pad(__entry->stage, stage);
 		__entry->cpu = cpu;
 	),
 	TP_printk("ifname=%s ifindex=%u stage=%s cpu=%u",
-		  __get_str(ifname), __entry->ifindex, __get_str(stage),
+		  __entry->ifname, __entry->ifindex, __entry->stage,
 		  __entry->cpu)
 );
 

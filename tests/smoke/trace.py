@@ -96,9 +96,11 @@ def manual(_):
     there = {}
     for name in os.listdir(EVENTS):
         if os.path.isdir(f'{EVENTS}/{name}'):
-            fields = re.findall(r'field:[^;]*?(\w+)(?:\[\])?;', read(f'{EVENTS}/{name}/format'))
+            fields = re.findall(r'field:[^;]*?(\w+)(?:\[\d*\])?;', read(f'{EVENTS}/{name}/format'))
             there[name] = [f for f in fields if not f.startswith('common_') and f not in ('ifname', 'ifindex')]
             report({'ifname', 'ifindex'} <= set(fields), f'{name} says which interface', fields)
+    room = int(re.search(r'field:char reason\[(\d+)\];', read(f'{EVENTS}/packet_dropped/format'))[1])
+    report(max(map(len, observe.reasons())) < room, 'there is room for each reason', room)
     report(said == there and len(there) >= 8, 'events and fields are those of the manual', f'{there}, said {said}')
 
 
