@@ -33,34 +33,62 @@ measure_tools_fill() {
 	logged "$CACHE/log/measure-tools.log" "fetching perf and matplotlib (about 2 minutes)" \
 		debootstrap_into "$1/root" "${MEASURE_PACKAGES[@]}"
 	mkdir -p "$1/root/kernel"
-	logged "$CACHE/log/measure-perf.log" "putting perf together for the guest" perf_collect "$1"
+	logged "$CACHE/log/measure-perf.log" "putting perf together for the guest" perf_collect "$1/root" "$1/perf"
 	logged "$CACHE/log/measure-inferno.log" "building inferno $INFERNO (about 3 minutes)" bounded 1800 \
 		"$TOP/scripts/sandbox" -- cargo install --quiet --locked inferno --version "$INFERNO" \
 		--root "$1" --target-dir "$1/target"
 	rm -rf "$1/target"
 }
 
-# perf_collect DIR: DIR/perf gets perf of DIR/root and every library it is
+# collect ROOT FILE DIR NAME: DIR gets the program FILE of the system ROOT as NAME, and every library it is
 # linked with, beside the loader that finds them.
-perf_collect() {
-	local root=$1/root to=$1/perf bin lib
+collect() {
+	local root=$1 bin=$2 to=$3 name=$4 lib
 	mkdir -p "$to"
-	bin=$(cd "$root" && find usr/bin usr/lib -type f -name 'perf*' -size +3M | head -n 1)
-	[[ $bin ]] || { echo "the package linux-perf holds no perf"; return 1; }
-	cp "$root/$bin" "$to/perf.bin"
+	cp "$root/$bin" "$to/$name.bin"
 	chroot "$root" ldd "/$bin" | grep -o '/[^ ]*' | while read -r lib; do
 		cp -L "$root$lib" "$to/"
 	done
 	printf '%s\n' '#!/bin/sh' 'here=$(dirname "$(readlink -f "$0")")' \
-		'exec "$here/ld-linux-x86-64.so.2" --library-path "$here" "$here/perf.bin" "$@"' >"$to/perf"
-	chmod 755 "$to/perf"
-	"$to/perf" version
+		"exec \"\$here/ld-linux-x86-64.so.2\" --library-path \"\$here\" \"\$here/$name.bin\" \"\$@\"" >"$to/$name"
+	chmod 755 "$to/$name"
+}
+
+# perf_collect ROOT DIR: DIR gets perf.
+perf_collect() {
+	local bin
+	bin=$(cd "$1" && find usr/bin usr/lib -type f -name 'perf*' -size +3M | head -n 1)
+	[[ $bin ]] || { echo "the package linux-perf holds no perf"; return 1; }
+	collect "$1" "$bin" "$2" perf
+	"$2/perf" version
 }
 measure_tools_ensure() {
 	local name
-	name=measure-$(key "$PIN_SUITE" "$INFERNO" "${MEASURE_PACKAGES[@]}" "$(declare -f perf_collect)")
+	name=measure-$(key "$PIN_SUITE" "$INFERNO" "${MEASURE_PACKAGES[@]}" "$(declare -f collect perf_collect)")
 	cache_make "$name" measure_tools_fill
 	MEASURE_TOOLS=$CACHE/$name
+}
+
+# What listens to tracepoints: perf of the kernel's series and bpftrace, each with the
+# libraries it needs, for a guest (in opt/). Sets TRACER_TOOLS.
+TRACER_PACKAGES=("linux-perf/${PIN_SUITE}-backports" bpftrace)
+tracer_tools_fill() {
+	logged "$CACHE/log/tracer-tools.log" "fetching perf and bpftrace (about 1 minute)" \
+		debootstrap_into "$1/root" "${TRACER_PACKAGES[@]}"
+	logged "$CACHE/log/tracer-collect.log" "putting them together for the guest" tracers_collect "$1/root" "$1/opt"
+	cache_remove "$1/root"
+}
+# One directory for both: most libraries are the same.
+tracers_collect() {
+	perf_collect "$1" "$2"
+	collect "$1" usr/bin/bpftrace "$2" bpftrace
+	"$2/bpftrace" --version
+}
+tracer_tools_ensure() {
+	local name
+	name=tracers-$(key "$PIN_SUITE" "${TRACER_PACKAGES[@]}" "$(declare -f collect perf_collect tracers_collect)")
+	cache_make "$name" tracer_tools_fill
+	TRACER_TOOLS=$CACHE/$name
 }
 
 # cargo-mutants, built by the sandbox's cargo. Sets MUTANTS_TOOL.

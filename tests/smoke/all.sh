@@ -48,6 +48,12 @@ if [[ $driver == ours ]]; then
 	timeout 900 ./drops.py || status=1
 	echo "# tracepoints"
 	timeout 300 ./trace.py || status=1
+	# Large, and made for the stock kernel of amd64: scripts/smoke puts them in there.
+	if [[ -d /opt/tracers ]]; then
+		timeout 600 ./tracers.py || status=1
+	else
+		echo "skip - perf trace, perf stat, bpftrace (they are not in this guest)"
+	fi
 	echo "# peers and events"
 	timeout 1500 ./events.py || status=1
 	echo "# peers on demand"
