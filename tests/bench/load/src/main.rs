@@ -12,10 +12,22 @@
 //! wgrs-load spray FILE WINDOW NAMESPACE ROUNDS
 //!     sends a datagram to each address in FILE (4 bytes each) from here; they must come out in
 //!     NAMESPACE. Prints the nanoseconds of each round.
+//! wgrs-load latency RATE LENGTH COUNT FLOW...
+//!     sends COUNT datagrams of LENGTH bytes over each FLOW, RATE per second; prints how many there
+//!     were, how many arrived, and of these the median delay, the 99th percentile and the longest, in
+//!     nanoseconds. A FLOW is FROM:ADDRESS:INTO, between namespaces.
+//! wgrs-load flood LENGTH FLOW
+//!     sends as much as it can; prints "ready", and when its input ends how many per second it sent.
+//! wgrs-load forge INDEX LENGTH RATE NAMESPACE ADDRESS
+//!     sends from NAMESPACE data messages that are none, to the session that the interface at ADDRESS
+//!     has given this INDEX, RATE per second; prints as flood does.
 //! ```
 //!
-//! At most WINDOW packets are under way at once, so that none is lost: a lost one is an error.
+//! With swarm and spray, at most WINDOW packets are under way at once, so that none is lost: a lost
+//! one is an error.
 
+mod flood;
+mod latency;
 mod noise;
 
 use std::{
@@ -309,7 +321,10 @@ fn run() -> Result<()> {
         }
         Some((word, rest)) if word == "swarm" => swarm(rest),
         Some((word, rest)) if word == "spray" => spray(rest),
-        _ => Err("wants keys, swarm or spray; see src/main.rs".into()),
+        Some((word, rest)) if word == "latency" => latency::run(rest),
+        Some((word, rest)) if word == "flood" => flood::flood(rest),
+        Some((word, rest)) if word == "forge" => flood::forge(rest),
+        _ => Err("wants keys, swarm, spray, latency, flood or forge; see src/main.rs".into()),
     }
 }
 
