@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Measures the rows of one clock; lines with `=` in front are results, for report.py.
 
-usage (in the guest): tests/bench/guest.py icount|plain [--quick] [--only WORD,...] [--drivers c,ours,go]
+usage (in the guest): tests/bench/guest.py icount|plain[:CPUS] [--quick] [--only WORD,...] [--drivers c,ours,go]
 
 Each part is measured with one driver after the other, and the throughput as often as there are repetitions, the
 drivers in turn, so that a machine that slows down does it to all of them.
@@ -17,15 +17,17 @@ sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 import lab  # noqa: E402
-import rows_scale, rows_shares, rows_traffic  # noqa: E401,E402
+import rows_queues, rows_scale, rows_shares, rows_traffic  # noqa: E401,E402
 
 
 class Plan:
     """How much is measured."""
 
     def __init__(self, clock, quick):
-        self.clock = clock
-        self.seconds = 1 if clock == 'icount' else 2
+        self.clock, self.quick = clock, quick
+        # With CPUs named: what there is to see with a number of them.
+        self.queues = ':' in clock
+        self.seconds = 1 if clock.startswith('icount') else 2
         self.repetitions = 1 if quick else 3
         self.packets, self.rounds = 4096, 1 if quick else 5
         self.sessions = 9999
@@ -42,6 +44,11 @@ class Plan:
     def parts(self):
         """(name, function, drivers, repetitions); the C driver last where leaving costs it minutes."""
         three = ('c', 'ours', 'go')
+        if self.queues:
+            yield 'crowd', rows_queues.crowd, three, self.repetitions
+            yield 'slow', rows_queues.slow, three, self.repetitions
+            yield 'slow-nic', rows_queues.slow_nic, three, self.repetitions
+            return
         yield 'traffic', rows_traffic.direct, three, self.repetitions
         if self.clock == 'icount':
             yield 'nic', rows_traffic.nic, three, self.repetitions
@@ -62,7 +69,7 @@ class Plan:
 
 def main():
     p = argparse.ArgumentParser()
-    p.add_argument('clock', choices=('icount', 'plain'))
+    p.add_argument('clock')
     p.add_argument('--quick', action='store_true')
     p.add_argument('--only', default='')
     p.add_argument('--drivers', default='c,ours,go')

@@ -25,7 +25,8 @@ LOAD = '/usr/local/bin/wgrs-load'
 CHUNK = 250
 PERF = '/opt/perf/perf'
 # A private key for each interface, any will do.
-PRIVATE = {name: bytes([n + 1] * 32) for n, name in enumerate(('left', 'right', 'middle', 'third'))}
+PRIVATE = {name: bytes([n + 1] * 32)
+           for n, name in enumerate(('left', 'right', 'middle', 'third', 'hub', *(f'peer{n}' for n in range(1, 9))))}
 
 
 class Failed(Exception):

@@ -18,7 +18,22 @@ sys.dont_write_bytecode = True
 import glance  # noqa: E402
 
 DRIVERS = ('c', 'ours', 'go')
+
+# A clock may have the number of its CPUs behind a colon.
 TITLES = {'icount': 'Instruction clock (1 CPU, 1 instruction = 1 ns)', 'plain': 'Plain clock (2 CPUs)'}
+TITLES_CPUS = {'icount': 'Instruction clock, {} CPUs in turn', 'plain': 'Plain clock ({} CPUs)'}
+
+
+def title(clock):
+    """Of a section."""
+    name, _, cpus = clock.partition(':')
+    return TITLES_CPUS[name].format(cpus) if cpus else TITLES[name]
+
+
+def clocks_of(summary):
+    """Those there are, in the order of what they measured first."""
+    return list(dict.fromkeys(e['clock'] for e in summary))
+
 # Units of which more is better, and of which less is; of the rest there is no ratio.
 MORE = ('Mbit/s', 'packets/s', '1/s', '%')
 LESS = ('us', 'ns/packet', 's', 'B', 'x')
@@ -123,7 +138,7 @@ def picture(summary, path, about):
     matplotlib.rcParams['svg.fonttype'] = 'none'
     import matplotlib.pyplot as plot
 
-    clocks = [c for c in TITLES if any(e['clock'] == c and 'ours/c' in e for e in summary)]
+    clocks = clocks_of([e for e in summary if 'ours/c' in e])
     counts = [sum(1 for e in summary if e['clock'] == c and 'ours/c' in e) for c in clocks]
     figure, all_axes = plot.subplots(len(clocks), 1, figsize=(10, 1.6 + 0.34 * sum(counts)), squeeze=False,
                                      gridspec_kw={'height_ratios': counts}, layout='constrained')
@@ -143,7 +158,7 @@ def picture(summary, path, about):
         axes.set_xscale('log')
         axes.axvline(1, color='black', linewidth=1)
         axes.margins(y=0.01)
-        axes.set_title(TITLES[clock], fontsize=10, loc='left')
+        axes.set_title(title(clock), fontsize=10, loc='left')
         axes.set_xlabel('times as good as the C driver (1.00: the line), logarithmic', fontsize=8)
     handles = [plot.Rectangle((0, 0), 1, 1, color=c) for c in ('#b7410e', '#6ba3c7')]
     figure.legend(handles, ['wireguard_rs', 'wireguard-go'], loc='outside upper right', ncols=2, fontsize=8)
@@ -166,19 +181,19 @@ def main():
             wrong.append(f'{clock}: {name} has no value of ours')
     summary = summarise(rows)
     about = f'wireguard_rs {args.commit}' + (', a quick run' if args.quick else '')
-    sections = [c for c in TITLES if any(e['clock'] == c for e in summary)]
+    sections = clocks_of(summary)
     with open(os.path.join(args.directory, 'results.json'), 'w', encoding='utf-8') as f:
         json.dump({'commit': args.commit, 'quick': args.quick, 'rows': summary, 'not_measured': wrong}, f, indent=1)
         f.write('\n')
     with open(os.path.join(args.directory, 'results.txt'), 'w', encoding='utf-8') as f:
         f.write(about + '\n')
         for clock in sections:
-            f.write(f'\n{TITLES[clock]}\n{text(summary, clock)}\n')
+            f.write(f'\n{title(clock)}\n{text(summary, clock)}\n')
     with open(os.path.join(args.directory, 'results.md'), 'w', encoding='utf-8') as f:
         f.write(f'<!-- SPDX-License-Identifier: GPL-2.0 -->\n# Results\n\nMade by `scripts/bench`, from {about}. Medians, '
                 'and half the range of the repetitions.\n')
         for clock in sections:
-            f.write(f'\n## {TITLES[clock]}\n\n{markdown(summary, clock)}\n')
+            f.write(f'\n## {title(clock)}\n\n{markdown(summary, clock)}\n')
     if any('ours/c' in e for e in summary):
         picture(summary, os.path.join(args.directory, 'results.svg'), about)
         glance.picture(summary, os.path.join(args.directory, 'glance.svg'), about)
