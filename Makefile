@@ -49,6 +49,8 @@ help:
 	@echo '  sanitize       these, kunit, smoke, netns.sh, scenarios, userspace peers, churn under traffic, hostile netlink'
 	@echo '                 and packets, keys left in memory, failing allocations, in that kernel; SEED=<n>, FULL=1'
 	@echo '  soak           a tunnel for three days, on a clock that jumps while nothing is to do; SOAK_HOURS=<n>, SEED=<n>'
+	@echo '  install-test   the Debian package on a machine with systemd that boots: wg-quick, networkd, NetworkManager,'
+	@echo '                 other kernels, removal; INSTALL="<step> ..." for some of it'
 	@echo 'Measuring'
 	@echo '  bench          the C driver, ours and wireguard-go side by side; BENCH=--quick, BENCH=--keep'
 	@echo '  flood          a tunnel and an honest handshake under a flood of initiations, with C and with ours'
@@ -102,6 +104,9 @@ network:
 field:
 	@tests/field/run $(FIELD)
 
+install-test:
+	@scripts/install-test $(INSTALL)
+
 bench:
 	@scripts/bench $(BENCH)
 
@@ -114,5 +119,5 @@ profile:
 clean:
 	rm -rf build rust-project.json
 
-PHONY := all help module wgrs clippy install uninstall deb deb-modules doc rust-analyzer demo test lint unit fuzz mutants smoke kselftest netlink clients network field scenarios interop kunit misuse sanitize soak bench flood profile clean
+PHONY := all help module wgrs clippy install uninstall deb deb-modules doc rust-analyzer demo test lint unit fuzz mutants smoke kselftest netlink clients network field scenarios interop kunit misuse sanitize soak install-test bench flood profile clean
 .PHONY: $(PHONY)
