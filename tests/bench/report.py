@@ -15,7 +15,7 @@ import statistics
 import sys
 
 sys.dont_write_bytecode = True
-import glance  # noqa: E402
+import pictures  # noqa: E402
 
 DRIVERS = ('c', 'ours', 'go')
 
@@ -34,9 +34,8 @@ def clocks_of(summary):
     """Those there are, in the order of what they measured first."""
     return list(dict.fromkeys(e['clock'] for e in summary))
 
-# Units of which more is better, and of which less is; of the rest there is no ratio.
-MORE = ('Mbit/s', 'packets/s', '1/s', '%')
-LESS = ('us', 'ns/packet', 's', 'B', 'x')
+
+# Of these there is no ratio.
 NO_RATIO = ('share',)
 
 
@@ -130,42 +129,6 @@ def markdown(summary, clock):
     return '\n'.join('| ' + ' | '.join(line) + ' |' for line in lines)
 
 
-def picture(summary, path, about):
-    """Bars of what each is worth beside the C driver: longer is better."""
-    import matplotlib
-    matplotlib.use('svg')
-    matplotlib.rcParams['svg.hashsalt'] = 'wireguard_rs'
-    matplotlib.rcParams['svg.fonttype'] = 'none'
-    import matplotlib.pyplot as plot
-
-    clocks = clocks_of([e for e in summary if 'ours/c' in e])
-    counts = [sum(1 for e in summary if e['clock'] == c and 'ours/c' in e) for c in clocks]
-    figure, all_axes = plot.subplots(len(clocks), 1, figsize=(10, 1.6 + 0.34 * sum(counts)), squeeze=False,
-                                     gridspec_kw={'height_ratios': counts}, layout='constrained')
-    for axes, clock in zip(all_axes[:, 0], clocks):
-        shown = [e for e in summary if e['clock'] == clock and 'ours/c' in e]
-        for n, entry in enumerate(shown):
-            for driver, at, colour in (('ours', n - 0.18, '#b7410e'), ('go', n + 0.18, '#6ba3c7')):
-                ratio = entry.get(f'{driver}/c')
-                if not ratio or ratio <= 0:
-                    continue
-                better = 1 / ratio if entry['unit'] in LESS else ratio
-                axes.barh(at, better, height=0.34, color=colour)
-                axes.annotate(f'{better:.2f}' if better < 20 else f'{better:.0f}', (max(better, 0.05), at), fontsize=7,
-                              va='center', xytext=(3, 0), textcoords='offset points')
-        axes.set_yticks(range(len(shown)), [e['row'] for e in shown], fontsize=8)
-        axes.invert_yaxis()
-        axes.set_xscale('log')
-        axes.axvline(1, color='black', linewidth=1)
-        axes.margins(y=0.01)
-        axes.set_title(title(clock), fontsize=10, loc='left')
-        axes.set_xlabel('times as good as the C driver (1.00: the line), logarithmic', fontsize=8)
-    handles = [plot.Rectangle((0, 0), 1, 1, color=c) for c in ('#b7410e', '#6ba3c7')]
-    figure.legend(handles, ['wireguard_rs', 'wireguard-go'], loc='outside upper right', ncols=2, fontsize=8)
-    figure.suptitle(about, fontsize=9, x=0.01, ha='left')
-    figure.savefig(path, metadata={'Date': None})
-
-
 def main():
     p = argparse.ArgumentParser()
     p.add_argument('--commit', default='unknown')
@@ -195,8 +158,8 @@ def main():
         for clock in sections:
             f.write(f'\n## {title(clock)}\n\n{markdown(summary, clock)}\n')
     if any('ours/c' in e for e in summary):
-        picture(summary, os.path.join(args.directory, 'results.svg'), about)
-        glance.picture(summary, os.path.join(args.directory, 'glance.svg'), about)
+        pictures.all_rows(summary, os.path.join(args.directory, 'results.svg'), about, title)
+        pictures.glance(summary, os.path.join(args.directory, 'glance.svg'), about)
     for line in wrong:
         print(f'not measured: {line}')
     if not rows:
