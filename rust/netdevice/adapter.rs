@@ -339,7 +339,6 @@ impl<D: Driver> Adapter<D> {
         let info = unsafe { &mut *info };
         // The kind, as of any interface of one: what goes by the driver's name goes by that.
         put_name(&mut info.driver, D::KIND.to_bytes());
-        info.version.fill(0);
         put_name(&mut info.version, &bindings::WGK_VERSION[..]);
     }
 
@@ -366,7 +365,7 @@ impl<D: Driver> Adapter<D> {
         for name in D::STATISTICS {
             let mut buffer = [0; GSTRING_LEN];
             // Checked by `NAMES` to fit.
-            buffer[..name.len()].copy_from_slice(name.as_bytes());
+            put_name(&mut buffer, name.as_bytes());
             // SAFETY: There is room for this many names of this size.
             unsafe {
                 ptr::copy_nonoverlapping(buffer.as_ptr(), data, GSTRING_LEN);
@@ -437,8 +436,9 @@ impl<D: Driver> Adapter<D> {
     }
 }
 
-/// Puts as much of a name as there is room for before the last byte, which stays what it was.
+/// Puts as much of a name as there is room for, and zeros behind it: one at least.
 fn put_name(out: &mut [u8], name: &[u8]) {
+    out.fill(0);
     let room = out.len().saturating_sub(1).min(name.len());
     out[..room].copy_from_slice(&name[..room]);
 }
