@@ -10,6 +10,7 @@ drivers in turn, so that a machine that slows down does it to all of them.
 
 import argparse
 import os
+import re
 import sys
 import time
 
@@ -67,9 +68,16 @@ class Plan:
         yield 'million', rows_scale.million, ('ours',), 1
 
 
+def clock(text):
+    """One that there is, maybe with a number of CPUs."""
+    if not re.fullmatch('(icount|plain)(:[1-9])?', text):
+        raise argparse.ArgumentTypeError(f'icount or plain, and :CPUS if need be, not {text!r}')
+    return text
+
+
 def main():
     p = argparse.ArgumentParser()
-    p.add_argument('clock')
+    p.add_argument('clock', type=clock)
     p.add_argument('--quick', action='store_true')
     p.add_argument('--only', default='')
     p.add_argument('--drivers', default='c,ours,go')

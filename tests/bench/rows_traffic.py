@@ -56,12 +56,18 @@ def udp(ns, to, length, *options, seconds):
     return (end['packets'] - end['lost_packets']) / end['seconds'], end['lost_packets'] / end['packets']
 
 
+def pings(ns, to, *pace, count, least):
+    """Round trips in microseconds, of as many pings as were answered: that part of them at least."""
+    out = ns.run('ping', '-c', str(count), *pace, '-W', '5', to, check=False)
+    times = [float(t) * 1000 for t in re.findall(r'time=([\d.]+) ms', out)]
+    if len(times) < count * least:
+        raise lab.Failed(f'{count - len(times)} of {count} pings lost')
+    return times
+
+
 def rtt(ns, to, *pace, count=100):
     """The median of the pings, in microseconds."""
-    times = re.findall(r'time=([\d.]+) ms', ns.run('ping', '-c', str(count), *pace, '-W', '5', to))
-    if len(times) < count * 0.9:
-        raise lab.Failed(f'{count - len(times)} of {count} pings lost')
-    return statistics.median(map(float, times)) * 1000
+    return statistics.median(pings(ns, to, *pace, count=count, least=0.9))
 
 
 def take_whole(left, right):
