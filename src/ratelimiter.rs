@@ -554,7 +554,7 @@ mod tests {
             (1 << 45, MAX_ENTRIES),
             (u64::MAX, MAX_ENTRIES),
         ] {
-            assert_eq!(capacity_for(total), capacity, "{total}");
+            assert_eq!(capacity_for(total), capacity);
         }
     }
 
