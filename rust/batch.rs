@@ -308,6 +308,15 @@ impl<K: RcuObject> CryptRing<K> {
         Ok(())
     }
 
+    /// Whether there is nothing in it, as far as can be told without its lock: while others take batches
+    /// out, it may look empty when it is not. Any context.
+    #[inline]
+    pub fn seems_empty(&self) -> bool {
+        // SAFETY: Initialised by the type invariants; a ring keeps its size, so its head is a place of it
+        // at all times.
+        unsafe { bindings::ptr_ring_seems_empty(self.ring.get()) }
+    }
+
     /// Takes the next batch to work on.
     #[inline]
     pub fn pop(&self) -> Option<CryptJob<K>> {

@@ -5,6 +5,7 @@
 //! on. What is done with them is told when they are made ([`Task`], [`Handler`]); so this file knows
 //! nothing of peers or devices. How many CPUs are woken for a stage is decided in `workers.rs`.
 
+use core::cell::Cell;
 use kernel::{
     prelude::*,
     sync::Arc, //
@@ -56,10 +57,42 @@ pub(crate) trait Task<O: RcuObject>: Send + Sync {
     fn run(&self, worker: &Worker<'_, O>);
 }
 
+/// Messages that a peer has under way at most if it has little: the batch with which they become more goes
+/// into [`Jobs::bulk`].
+const SPARSE: usize = 32;
+
 /// Batches that wait, and the workers that see to them.
+///
+/// Batches of peers that have little under way have a ring of their own, and do not wait behind all that
+/// a peer has that sends, or is sent, as much as it can. A worker takes from both in turns where there is
+/// something in both; so neither waits for ever, and a batch waits for as many of the other ring as are
+/// before it in its own. (fq_codel has sparse flows go first with the same aim.) The order of a peer's
+/// batches is its order queue's, whichever ring each went through.
 struct Jobs<O: RcuObject> {
-    ring: CryptRing<O>,
+    sparse: CryptRing<O>,
+    bulk: CryptRing<O>,
+    /// Of both.
     workers: Workers,
+}
+
+impl<O: RcuObject> Jobs<O> {
+    /// The next batch, of the ring whose turn it is if there seems to be one there. If there is none, both
+    /// rings were looked at for certain.
+    fn pop(&self, bulk_next: &Cell<bool>) -> Option<CryptJob<O>> {
+        let bulk = bulk_next.get();
+        let (first, second) = if bulk {
+            (&self.bulk, &self.sparse)
+        } else {
+            (&self.sparse, &self.bulk)
+        };
+        if !first.seems_empty() {
+            if let Some(job) = first.pop() {
+                bulk_next.set(!bulk);
+                return Some(job);
+            }
+        }
+        second.pop().or_else(|| first.pop())
+    }
 }
 
 /// A CPU's worker, while it runs.
@@ -67,24 +100,30 @@ pub(crate) struct Worker<'a, O: RcuObject> {
     jobs: &'a Jobs<O>,
     /// Whose work item this is.
     cpu: u32,
+    /// Which ring's turn it is.
+    bulk_next: Cell<bool>,
 }
 
 impl<'a, O: RcuObject> Worker<'a, O> {
     fn begin(jobs: &'a Jobs<O>, cpu: u32) -> Self {
         jobs.workers.began(cpu);
-        Self { jobs, cpu }
+        Self {
+            jobs,
+            cpu,
+            bulk_next: Cell::new(false),
+        }
     }
 
     /// The next batch; `None` if the worker is to end, and not to ask again.
     pub(crate) fn next(&self) -> Option<CryptJob<O>> {
-        let Jobs { ring, workers } = self.jobs;
-        let job = ring.pop().or_else(|| {
-            workers.ended(self.cpu);
-            let late = ring.pop()?;
-            workers.began(self.cpu);
+        let jobs = self.jobs;
+        let job = jobs.pop(&self.bulk_next).or_else(|| {
+            jobs.workers.ended(self.cpu);
+            let late = jobs.pop(&self.bulk_next)?;
+            jobs.workers.began(self.cpu);
             Some(late)
         })?;
-        workers.taken(job.len());
+        jobs.workers.taken(job.len());
         Some(job)
     }
 }
@@ -111,9 +150,10 @@ pub(crate) struct Stage<O: RcuObject> {
 impl<O: RcuObject> Stage<O> {
     /// A stage that does `task` in workers of `queue`. May sleep.
     ///
-    /// It holds as many batches as its ring has room for, and an order queue. With `most` its bounds
-    /// are as many messages as well: nothing is added where so many wait for a worker already, or are
-    /// under way in one order queue. A batch stays whole, so it may end above that.
+    /// It holds as many batches as its rings have room for, and an order queue. With `most` its bounds
+    /// are as many messages as well: nothing is added where so many wait for a worker already (or twice as
+    /// many, if it is of a peer that has little under way), or are under way in one order queue. A batch
+    /// stays whole, so it may end above that.
     pub(crate) fn new(
         queue: Arc<WorkQueue>,
         task: KBox<dyn Task<O>>,
@@ -122,7 +162,8 @@ impl<O: RcuObject> Stage<O> {
         let shared = Arc::new(
             Shared {
                 jobs: Jobs {
-                    ring: CryptRing::new(MAX_QUEUED_PACKETS as u32)?,
+                    sparse: CryptRing::new(MAX_QUEUED_PACKETS as u32)?,
+                    bulk: CryptRing::new(MAX_QUEUED_PACKETS as u32)?,
                     workers: Workers::new(),
                 },
                 task,
@@ -147,10 +188,17 @@ impl<O: RcuObject> Stage<O> {
     ) -> Result<Option<u32>, SubmitError<O>> {
         let segments = batch.len();
         let jobs = &self.work.context().jobs;
-        if order.messages().max(jobs.workers.waiting()) >= self.most {
+        let (under_way, waiting) = (order.messages(), jobs.workers.waiting());
+        let (ring, room) = if under_way + segments <= SPARSE {
+            // The second half is theirs alone.
+            (&jobs.sparse, self.most.saturating_mul(2))
+        } else {
+            (&jobs.bulk, self.most)
+        };
+        if under_way >= self.most || waiting >= room {
             return Err(SubmitError::Full(batch));
         }
-        jobs.ring.submit(order, batch)?;
+        ring.submit(order, batch)?;
         let next = || cpu::next_online(&self.last_cpu);
         let called = jobs
             .workers
@@ -328,194 +376,4 @@ impl MessageQueue {
 }
 
 #[cfg(CONFIG_KUNIT = "y")]
-#[kernel::macros::kunit_tests(wg_queueing)]
-mod tests {
-    use super::*;
-    use kernel::sync::Completion;
-    use wgk::{
-        batch::{
-            Done,
-            MAX_BATCHES, //
-        },
-        rcu::RcuArc,
-        workqueue::WqFlags, //
-    };
-
-    /// Who has proved where he is and who has not take turns, each the oldest first; who was not asked
-    /// came before.
-    #[test]
-    fn turns() -> Result {
-        let mut lists = Lists::EMPTY;
-        let waiting = [
-            (Proof::Missing, 1),
-            (Proof::Missing, 2),
-            (Proof::Missing, 3),
-            (Proof::Given, 4),
-            (Proof::Given, 5),
-            (Proof::NotAsked, 6),
-        ];
-        for (proof, len) in waiting {
-            let message = SkBuff::with_payload(&[0; 6][..len], 0, GFP_KERNEL)?;
-            lists.by_proof[proof as usize].push_back(message);
-        }
-        for (proof, len) in [
-            (Proof::NotAsked, 6),
-            (Proof::Given, 4),
-            (Proof::Missing, 1),
-            (Proof::Given, 5),
-            (Proof::Missing, 2),
-            (Proof::Missing, 3),
-        ] {
-            let (message, of) = lists.pop().ok_or(EINVAL)?;
-            assert_eq!((of, message.len()), (proof, len));
-            message.consume();
-        }
-        assert!(lists.pop().is_none());
-        Ok(())
-    }
-
-    struct Owner;
-
-    impl RcuObject for Owner {}
-
-    /// Does not begin before it is told to, once for all.
-    struct Held(Arc<Completion>);
-
-    impl Task<Owner> for Held {
-        fn run(&self, worker: &Worker<'_, Owner>) {
-            self.0.wait_for_completion();
-            while let Some(job) = worker.next() {
-                drop(job.finish());
-            }
-        }
-    }
-
-    type Order = Pin<KBox<OrderQueue<Owner>>>;
-
-    /// A stage whose workers are held, and two order queues.
-    struct Bench {
-        go: Arc<Completion>,
-        queue: Arc<WorkQueue>,
-        stage: Stage<Owner>,
-        one: Order,
-        other: Order,
-    }
-
-    impl Bench {
-        fn new(most: Option<usize>) -> Result<Self> {
-            let go = Arc::pin_init(Completion::new(), GFP_KERNEL)?;
-            let queue = WorkQueue::alloc(fmt!("wg-queueing"), WqFlags::PERCPU, 0)?;
-            let queue = Arc::new(queue, GFP_KERNEL)?;
-            let task = KBox::new(Held(go.clone()), GFP_KERNEL)?;
-            Ok(Self {
-                stage: Stage::new(queue.clone(), task, most)?,
-                go,
-                queue,
-                one: KBox::pin_init(OrderQueue::new(), GFP_KERNEL)?,
-                other: KBox::pin_init(OrderQueue::new(), GFP_KERNEL)?,
-            })
-        }
-
-        /// Whether a batch of so many messages is taken. If not, it must come back whole.
-        fn submit(&self, order: &Order, messages: usize) -> Result<bool> {
-            let mut list = SkbList::new();
-            for _ in 0..messages {
-                list.push_back(SkBuff::with_payload(&[0], 0, GFP_KERNEL)?);
-            }
-            let owner = RcuArc::new(Owner, GFP_KERNEL)?;
-            let batch = Batch::new(list, owner, 0).ok_or(EINVAL)?;
-            match self.stage.submit(order, batch) {
-                Ok(_) => Ok(true),
-                Err(SubmitError::Full(batch)) if batch.len() == messages => Ok(false),
-                Err(_) => Err(EINVAL),
-            }
-        }
-
-        /// Has the workers do what there is.
-        fn work(&self) {
-            self.go.complete_all();
-            self.queue.flush();
-        }
-
-        /// Takes all that is done; how many batches that was.
-        fn consume(order: &Order) -> Result<usize> {
-            let mut consumer = order.try_consume().ok_or(EINVAL)?;
-            let mut batches = 0;
-            while let Some(Done::Ok(_)) = consumer.next() {
-                batches += 1;
-            }
-            Ok(batches)
-        }
-    }
-
-    impl Drop for Bench {
-        /// Also if a test fails: a worker that is held would be for ever, and order queues are to be
-        /// empty.
-        fn drop(&mut self) {
-            self.work();
-            let _ = (Self::consume(&self.one), Self::consume(&self.other));
-        }
-    }
-
-    /// Messages that nobody has begun with are everybody's.
-    #[test]
-    fn bounded_in_messages_that_wait() -> Result {
-        let bench = Bench::new(Some(10))?;
-        for order in [&bench.one, &bench.other, &bench.one] {
-            // Less than ten wait.
-            assert!(bench.submit(order, 4)?);
-        }
-        for messages in [1, 4] {
-            // Twelve wait.
-            assert!(!bench.submit(&bench.one, messages)?);
-            // Whosever they are.
-            assert!(!bench.submit(&bench.other, messages)?);
-        }
-        bench.work();
-        // None waits.
-        assert!(bench.submit(&bench.one, 4)?);
-        bench.work();
-        assert_eq!(Bench::consume(&bench.one)?, 3);
-        assert_eq!(Bench::consume(&bench.other)?, 1);
-        Ok(())
-    }
-
-    /// Those that are done and not consumed are their order queue's.
-    #[test]
-    fn bounded_in_messages_under_way() -> Result {
-        let bench = Bench::new(Some(10))?;
-        for messages in [3, 7] {
-            assert!(bench.submit(&bench.one, messages)?);
-        }
-        bench.work();
-        // Ten are under way.
-        assert!(!bench.submit(&bench.one, 1)?);
-        // None of these is.
-        assert!(bench.submit(&bench.other, 30)?);
-        bench.work();
-        // Thirty are.
-        assert!(!bench.submit(&bench.other, 1)?);
-        assert_eq!(Bench::consume(&bench.one)?, 2);
-        // None is any more.
-        assert!(bench.submit(&bench.one, 1)?);
-        bench.work();
-        assert_eq!(Bench::consume(&bench.one)?, 1);
-        assert_eq!(Bench::consume(&bench.other)?, 1);
-        Ok(())
-    }
-
-    /// In batches, a burst counts as one.
-    #[test]
-    fn bounded_in_batches() -> Result {
-        let bench = Bench::new(None)?;
-        for n in 0..MAX_BATCHES {
-            assert!(bench.submit(&bench.one, if n < 9 { 100 } else { 1 })?);
-        }
-        assert!(!bench.submit(&bench.one, 1)?);
-        bench.work();
-        assert!(!bench.submit(&bench.one, 1)?);
-        assert_eq!(Bench::consume(&bench.one)?, MAX_BATCHES as usize);
-        assert!(bench.submit(&bench.one, 1)?);
-        Ok(())
-    }
-}
+mod tests;

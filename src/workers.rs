@@ -6,10 +6,11 @@
 //! whatever is in the ring, so another one is worth its waking only if there is more in the ring
 //! than this one should do alone. (The C driver wakes the next CPU's worker for every packet.)
 //!
-//! The ring itself is the caller's, as is a work item for each CPU. Who puts something in calls
-//! [`Workers::submitted`] afterwards, and queues the item of the CPU that this names, if it names
-//! one. A work item that begins to run calls [`Workers::began`]. If it finds the ring empty, it calls
-//! [`Workers::ended`] and looks once more; if there is something after all, it has begun again.
+//! The ring itself is the caller's (it may be several: who looks, looks at all of them), as is a work
+//! item for each CPU. Who puts something in calls [`Workers::submitted`] afterwards, and queues the item
+//! of the CPU that this names, if it names one. A work item that begins to run calls [`Workers::began`].
+//! If it finds the ring empty, it calls [`Workers::ended`] and looks once more; if there is something
+//! after all, it has begun again.
 //!
 //! # No lost wake-ups
 //!

@@ -17,6 +17,11 @@ int wg_helper_ptr_ring_produce_bh(struct ptr_ring *ring, void *ptr)
 	return ptr_ring_produce_bh(ring, ptr);
 }
 
+bool wg_helper_ptr_ring_seems_empty(struct ptr_ring *ring)
+{
+	return __ptr_ring_empty(ring);
+}
+
 void *wg_helper_ptr_ring_consume_bh(struct ptr_ring *ring)
 {
 	return ptr_ring_consume_bh(ring);

@@ -36,7 +36,8 @@ mod bindings {
             ptr_ring_cleanup,
             ptr_ring_consume_bh,
             ptr_ring_init,
-            ptr_ring_produce_bh, //
+            ptr_ring_produce_bh,
+            ptr_ring_seems_empty, //
         },
         twin_rcu::synchronize_net, //
     };

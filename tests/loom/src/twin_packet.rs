@@ -217,6 +217,11 @@ pub(crate) unsafe fn ptr_ring_produce_bh(ring: *mut ptr_ring, ptr: *mut c_void) 
     0
 }
 
+pub(crate) unsafe fn ptr_ring_seems_empty(ring: *mut ptr_ring) -> bool {
+    let ring = unsafe { &*ring };
+    ring.slots.iter().all(|slot| slot.load(Relaxed).is_null())
+}
+
 pub(crate) unsafe fn ptr_ring_consume_bh(ring: *mut ptr_ring) -> *mut c_void {
     // SAFETY: By the requirement.
     let ring = unsafe { &*ring };
