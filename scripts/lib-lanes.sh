@@ -11,7 +11,8 @@ LANES_PASSED=0 LANES_FAILED=0 LANES_SKIPPED=0
 # lanes LOGS NAME...: calls run_lane NAME, which is the caller's, for each, in
 # this order, JOBS= (2) at a time, and then says what came of them. The output of
 # each is in LOGS-NAME.log, and printed when it has ended. LANES_UNTIL=, in seconds
-# since 1970: no more is begun then. False if a check failed.
+# since 1970: what may not have ended by then is not begun; how many seconds each may
+# take is said by lane_seconds NAME, which is the caller's then. False if a check failed.
 lanes() {
 	local jobs=${JOBS:-2} name
 	[[ $jobs =~ ^[1-9][0-9]{0,3}$ ]] || die "JOBS must be a number from 1 on, not '$jobs'" 2
@@ -22,7 +23,7 @@ lanes() {
 	trap 'exit 143' TERM HUP
 	for name; do
 		while ((${#LANE_NAME[@]} >= jobs)); do lanes_wait; done
-		if [[ ${LANES_UNTIL:-} ]] && (($(date +%s) > LANES_UNTIL)); then
+		if [[ ${LANES_UNTIL:-} ]] && (($(date +%s) + $(lane_seconds "$name") > LANES_UNTIL)); then
 			printf 'skip - %s (no time was left to begin it)\n' "$name" | tee "$LANE_LOGS-$name.log"
 			LANES_SKIPPED=$((LANES_SKIPPED + 1))
 			continue

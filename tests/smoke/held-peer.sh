@@ -123,11 +123,11 @@ for n in 0 1; do
 done
 check "the namespace is given up" timeout 30 ip netns del left
 check "its exit hook is called" wait_for 60 said 'wg0: Creating namespace exiting'
-check "RTNL is free" rtnl_free 30
+check "RTNL is free" rtnl_free 120
 check "a removed peer is still held" test "$(destroyed)" -lt 2
 
 kill "$hog" && wait "$hog" 2>/dev/null
 hog=
 check "both peers are destroyed" wait_for 60 both_destroyed
-check "RTNL is free" rtnl_free 60
+check "RTNL is free" rtnl_free 120
 verdict
