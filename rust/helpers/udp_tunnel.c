@@ -301,6 +301,23 @@ static bool wg_queue_keeps(const struct net_device *dev)
 	       !strcmp(q->ops->id, "fq");
 }
 
+static int wg_queue_cuts(struct net_device *dev, struct netdev_nested_priv *priv)
+{
+	return !wg_queue_keeps(dev);
+}
+
+/*
+ * The same of all the queues on the way: a bridge, a bond, a VLAN have none of their own, but what is
+ * below them may. Called under RCU.
+ */
+static bool wg_queues_keep(struct net_device *dev)
+{
+	struct netdev_nested_priv none = {};
+
+	return wg_queue_keeps(dev) &&
+	       !netdev_walk_all_lower_dev_rcu(dev, wg_queue_cuts, &none);
+}
+
 /*
  * The longest packet that goes by @dst as it is, and what the device there takes
  * as one for GSO: bytes, segments. False if packets are changed on that way.
@@ -310,7 +327,7 @@ bool wg_helper_dst_takes(const struct dst_entry *dst, u32 *packet, u32 *bytes,
 			 u32 *segments, bool *whole)
 {
 	const netdev_features_t chains = NETIF_F_GSO_UDP_L4 | NETIF_F_FRAGLIST;
-	const struct net_device *dev = dst_dev_rcu(dst);
+	struct net_device *dev = dst_dev_rcu(dst);
 
 	if (dst_xfrm(dst) || dst->lwtstate)
 		return false;
@@ -318,7 +335,7 @@ bool wg_helper_dst_takes(const struct dst_entry *dst, u32 *packet, u32 *bytes,
 	*bytes = min(READ_ONCE(dev->gso_max_size),
 		     READ_ONCE(dev->gso_ipv4_max_size));
 	*segments = READ_ONCE(dev->gso_max_segs);
-	*whole = (dev->features & chains) == chains && wg_queue_keeps(dev);
+	*whole = (dev->features & chains) == chains && wg_queues_keep(dev);
 	return true;
 }
 

@@ -184,20 +184,35 @@ def stream(lab, left, right):
     return got == STREAM, longest
 
 
-def streams(lab, left, right):
+SHAPER = 'tbf rate 1gbit burst 256k limit 1m'
+
+
+def streams(lab, left, right, queues, way=''):
     """Of a TCP stream, messages leave together only past queues that take no packet apart: TCP would think that what
     is in such a queue was sent. (Here none is taken apart, as the bucket is large; but that can't be seen from outside.)"""
-    for queue, together in (('noqueue', True), ('tbf rate 1gbit burst 256k limit 1m', False), ('fq', True), ('netem limit 10000', False),
-                            ('fq_codel', True)):
+    for queue, together in queues:
         left.run('tc', 'qdisc', 'replace', 'dev', 'outer', 'root', *queue.split(), must=True)
         # Whether four were ready at once is chance.
         for _ in range(20 if together else 3):
             arrived, longest = stream(lab, left, right)
             if not arrived or (longest > 1500) == together:
                 break
-        report(arrived and (longest > 1500) == together, f'a TCP stream through {queue.split()[0]}: messages leave {"together" if together else "one by one"}',
+        report(arrived and (longest > 1500) == together, f'a TCP stream through {way}{queue.split()[0]}: messages leave {"together" if together else "one by one"}',
                f'{longest} bytes at most, {arrived}')
     left.run('tc', 'qdisc', 'replace', 'dev', 'outer', 'root', 'noqueue', must=True)
+
+
+def bridged(lab, left, right):
+    """The same where the queue is that of a device below the one that is routed to."""
+    left.ip('link', 'add', 'bridge', 'type', 'bridge')
+    address = f'{OUTER["left"][0]}/24'
+    for words in (('link', 'set', 'bridge', 'up'), ('addr', 'del', address, 'dev', 'outer'), ('link', 'set', 'outer', 'master', 'bridge'),
+                  ('addr', 'add', address, 'dev', 'bridge')):
+        left.ip(*words)
+    endpoint(left, right, 0)
+    streams(lab, left, right, (('noqueue', True), (SHAPER, False)), 'a bridge over ')
+    for words in (('link', 'del', 'bridge'), ('addr', 'add', address, 'dev', 'outer')):
+        left.ip(*words)
 
 
 def rows(lab):
@@ -217,7 +232,7 @@ def rows(lab):
         expect(100, 40, 40, 2, '40 of a size, the last shorter')
         expect(100, 100, 3, 3, 'three, which is too few')
         accounting(left)
-        streams(lab, left, right)
+        streams(lab, left, right, (('noqueue', True), (SHAPER, False), ('fq', True), ('netem limit 10000', False), ('fq_codel', True)))
         link('gso_max_segs', '10')
         expect(100, 100, 40, 4, 'a link that takes ten')
         link('gso_max_segs', '1')
@@ -236,6 +251,7 @@ def rows(lab):
         expect(1100, 1100, 10, 1, 'messages that fit a small way')
         for ns in left, right:
             ns.ip('link', 'set', 'outer', 'mtu', '1500')
+    bridged(lab, left, right)
 
 
 def main():
