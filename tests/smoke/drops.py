@@ -244,17 +244,26 @@ class Watched:
         """All that they see."""
         return {f'{who}: {what}': n for who, eyes in self.eyes.items() for what, n in eyes.look().items()}
 
+    def settled(self):
+        """All that they see when who listens has read what he is told of, as he should. A busy machine tells him late."""
+        seen = {}
+
+        def read():
+            if self.ears:
+                self.ears.heard += [name for name, _ in self.ears.take()]
+            seen.update(self.look())
+            return not any(n for what, n in seen.items() if ': netlink:' in what and what.endswith(':waiting'))
+        wait_for(read, 20)
+        return seen
+
     def grown(self, messages):
         """What sending these changes, but for what the driver sends by itself meanwhile."""
-        before, sums = self.look(), totals(self.pair)
+        before, sums = self.settled(), totals(self.pair)
         for message in messages:
             self.pair.peer.raw(message)
         wait_for(lambda: sum(totals(self.pair).values()) - sum(sums.values()) >= len(messages), 20)
         time.sleep(0.2)
-        if self.ears:
-            # Somebody who reads what he is told of, as he should.
-            self.ears.heard += [name for name, _ in self.ears.take()]
-        return {k: v - before.get(k, 0) for k, v in self.look().items() if v != before.get(k, 0)}
+        return {k: v - before.get(k, 0) for k, v in self.settled().items() if v != before.get(k, 0)}
 
     def alike(self, name, found):
         """What different kinds of messages change is the same."""
