@@ -22,18 +22,28 @@
  */
 #define WGK_WORD 24
 
+/*
+ * A record is where others were before: what its fields leave of it, behind the
+ * last one, is not to be theirs. (The largest fields come first, so that there
+ * is nothing between them.)
+ */
+#define WGK_CLEAR(entry)                                         \
+	memset((char *)(entry) + sizeof((entry)->ent), 0,        \
+	       sizeof(*(entry)) - sizeof((entry)->ent))
+
 TRACE_EVENT(packet_dropped,
 	TP_PROTO(u32 ifindex, const char *ifname, u64 peer, const char *reason,
 		 u32 packets),
 	TP_ARGS(ifindex, ifname, peer, reason, packets),
 	TP_STRUCT__entry(
+		__field(u64, peer)
 		__field(u32, ifindex)
 		__array(char, ifname, IFNAMSIZ)
-		__field(u64, peer)
 		__array(char, reason, WGK_WORD)
 		__field(u32, packets)
 	),
 	TP_fast_assign(
+		WGK_CLEAR(__entry);
 		__entry->ifindex = ifindex;
 		strscpy_pad(__entry->ifname, ifname);
 		__entry->peer = peer;
@@ -49,12 +59,13 @@ TRACE_EVENT(queue_full,
 	TP_PROTO(u32 ifindex, const char *ifname, u64 peer, const char *queue),
 	TP_ARGS(ifindex, ifname, peer, queue),
 	TP_STRUCT__entry(
+		__field(u64, peer)
 		__field(u32, ifindex)
 		__array(char, ifname, IFNAMSIZ)
-		__field(u64, peer)
 		__array(char, queue, WGK_WORD)
 	),
 	TP_fast_assign(
+		WGK_CLEAR(__entry);
 		__entry->ifindex = ifindex;
 		strscpy_pad(__entry->ifname, ifname);
 		__entry->peer = peer;
@@ -70,13 +81,14 @@ DECLARE_EVENT_CLASS(handshake,
 		 const char *outcome),
 	TP_ARGS(ifindex, ifname, peer, kind, outcome),
 	TP_STRUCT__entry(
+		__field(u64, peer)
 		__field(u32, ifindex)
 		__array(char, ifname, IFNAMSIZ)
-		__field(u64, peer)
 		__array(char, kind, WGK_WORD)
 		__array(char, outcome, WGK_WORD)
 	),
 	TP_fast_assign(
+		WGK_CLEAR(__entry);
 		__entry->ifindex = ifindex;
 		strscpy_pad(__entry->ifname, ifname);
 		__entry->peer = peer;
@@ -105,13 +117,14 @@ DECLARE_EVENT_CLASS(session,
 		 const char *side),
 	TP_ARGS(ifindex, ifname, peer, session, side),
 	TP_STRUCT__entry(
-		__field(u32, ifindex)
-		__array(char, ifname, IFNAMSIZ)
 		__field(u64, peer)
 		__field(u64, session)
+		__field(u32, ifindex)
+		__array(char, ifname, IFNAMSIZ)
 		__array(char, side, WGK_WORD)
 	),
 	TP_fast_assign(
+		WGK_CLEAR(__entry);
 		__entry->ifindex = ifindex;
 		strscpy_pad(__entry->ifname, ifname);
 		__entry->peer = peer;
@@ -139,12 +152,13 @@ TRACE_EVENT(timer_fired,
 	TP_PROTO(u32 ifindex, const char *ifname, u64 peer, const char *timer),
 	TP_ARGS(ifindex, ifname, peer, timer),
 	TP_STRUCT__entry(
+		__field(u64, peer)
 		__field(u32, ifindex)
 		__array(char, ifname, IFNAMSIZ)
-		__field(u64, peer)
 		__array(char, timer, WGK_WORD)
 	),
 	TP_fast_assign(
+		WGK_CLEAR(__entry);
 		__entry->ifindex = ifindex;
 		strscpy_pad(__entry->ifname, ifname);
 		__entry->peer = peer;
@@ -165,6 +179,7 @@ TRACE_EVENT(worker_called,
 		__field(u32, cpu)
 	),
 	TP_fast_assign(
+		WGK_CLEAR(__entry);
 		__entry->ifindex = ifindex;
 		strscpy_pad(__entry->ifname, ifname);
 		strscpy_pad(__entry->stage, stage);

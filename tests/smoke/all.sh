@@ -45,7 +45,7 @@ if [[ $driver == ours ]]; then
 	echo "# cookies that somebody wants to keep from us"
 	timeout 300 ./cookie_starved.py || status=1
 	echo "# drop counters"
-	timeout 900 ./drops.py || status=1
+	timeout 1500 ./drops.py || status=1
 	echo "# tracepoints"
 	timeout 300 ./trace.py || status=1
 	# Large, and made for the stock kernel of amd64: scripts/smoke puts them in there.

@@ -99,6 +99,14 @@ def manual(_):
             fields = re.findall(r'field:[^;]*?(\w+)(?:\[\d*\])?;', read(f'{EVENTS}/{name}/format'))
             there[name] = [f for f in fields if not f.startswith('common_') and f not in ('ifname', 'ifindex')]
             report({'ifname', 'ifindex'} <= set(fields), f'{name} says which interface', fields)
+    gaps = {}
+    for name in there:
+        end = 0
+        for at, size in re.findall(r'offset:(\d+);\s*size:(\d+);', read(f'{EVENTS}/{name}/format')):
+            if int(at) != end:
+                gaps[name] = f'{end} to {at}'
+            end = int(at) + int(size)
+    report(not gaps, "no bytes of a record are in no field, where another record's would show", gaps)
     room = int(re.search(r'field:char reason\[(\d+)\];', read(f'{EVENTS}/packet_dropped/format'))[1])
     report(max(map(len, observe.reasons())) < room, 'there is room for each reason', room)
     report(said == there and len(there) >= 8, 'events and fields are those of the manual', f'{there}, said {said}')
