@@ -8,7 +8,10 @@
 
 use core::ffi::CStr;
 
-use kernel::prelude::*;
+use kernel::{
+    alloc::flags::__GFP_NOWARN,
+    prelude::*, //
+};
 
 use wgk::{
     atomic::{
@@ -58,7 +61,7 @@ impl PeerDrops {
     fn add(&self, reason: Reason, n: usize) {
         if self.0.is_null() {
             let zero = Counts([const { HotAtomic::new(0) }; REASONS.len()]);
-            if let Ok(counts) = RcuArc::new(zero, GFP_ATOMIC) {
+            if let Ok(counts) = RcuArc::new(zero, GFP_ATOMIC | __GFP_NOWARN) {
                 // Or there are some meanwhile, which are as good.
                 let _unused = self.0.fill(counts);
             }

@@ -151,8 +151,8 @@ impl<O: RcuObject> Stage<O> {
     /// A stage that does `task` in workers of `queue`. May sleep.
     ///
     /// It holds as many batches as its rings have room for, and an order queue. With `most` its bounds
-    /// are as many messages as well: nothing is added where so many wait for a worker already (or twice as
-    /// many, if it is of a peer that has little under way), or are under way in one order queue. A batch
+    /// are as many messages as well: nothing is added where so many wait for a worker already (a quarter
+    /// more, if it is of a peer that has little under way), or are under way in one order queue. A batch
     /// stays whole, so it may end above that.
     pub(crate) fn new(
         queue: Arc<WorkQueue>,
@@ -190,8 +190,8 @@ impl<O: RcuObject> Stage<O> {
         let jobs = &self.work.context().jobs;
         let (under_way, waiting) = (order.messages(), jobs.workers.waiting());
         let (ring, room) = if under_way + segments <= SPARSE {
-            // The second half is theirs alone.
-            (&jobs.sparse, self.most.saturating_mul(2))
+            // What is above is theirs alone. Not more: messages can be long, and peers many.
+            (&jobs.sparse, self.most.saturating_add(self.most / 4))
         } else {
             (&jobs.bulk, self.most)
         };
