@@ -133,7 +133,21 @@ echoes() {
 impair delay 10ms 4ms duplicate 40% reorder 25% 50%
 check "doubled and reordered packets: each arrives once" echoes 200 200
 peers 0 dial ""
-check "doubled and reordered handshake, ours initiates" reaches left
+# wireguard-go looks whether an initiation is new under one lock, and takes it under another. Of two copies
+# that come within 100 us it may take both, which leaves it with other keys than those of its answer (0.0.20230223;
+# seen as two initiations that it counts as received, and no data): for 15 s nothing gets through. Ours, the C
+# driver and boringtun take one.
+answered_once() {
+	local try
+	for try in 1 2 3; do
+		if reaches left; then return 0; fi
+		[[ $PAIR == go && $(received right) == $((2 * 148)) ]] || return 1
+		echo "$peer_name took both copies of the initiation, in handshake $try"
+		peers 0 dial ""
+	done
+	return 1
+}
+check "doubled and reordered handshake, ours initiates" answered_once
 peers 0 "" dial
 check "doubled and reordered handshake, ours answers" reaches right
 impair off
