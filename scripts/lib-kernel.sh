@@ -27,6 +27,7 @@ kernel_apt() {
 		of=-$DEB_ARCH
 		more=(-o APT::Architecture="$DEB_ARCH" -o APT::Architectures::="$DEB_ARCH" -o APT::Architectures::=amd64)
 	fi
+	[[ $KERNEL_SUITE == "$PIN_SUITE" ]] || of+=-$KERNEL_SUITE
 	mkdir -p "$CACHE/apt/lists$of/partial" "$CACHE/apt/cache$of/archives/partial"
 	in_sandbox "$cmd" -q -o Dir::State::lists="$CACHE/apt/lists$of" \
 		-o Dir::Cache="$CACHE/apt/cache$of" -o APT::Sandbox::User=root "${more[@]}" "$@"
@@ -38,11 +39,12 @@ kernel_package_version() {
 }
 
 # kernel_find SERIES: "RELEASE VERSION" of the newest kernel of the series, if
-# headers, image and source are there in one version.
+# headers, image and source are there in one version. A release may be all that there is
+# of a name: "7.3-amd64".
 kernel_find() {
 	local series=$1 names release version v source p
-	names=$(kernel_apt apt-cache pkgnames "linux-headers-$series." |
-		grep -E "^linux-headers-${series//./\\.}\.[0-9]+\+deb$PIN_DEBIAN-$FLAVOUR\$" | sort -Vr || true)
+	names=$(kernel_apt apt-cache pkgnames "linux-headers-$series" |
+		grep -E "^linux-headers-${series//./\\.}(\.[0-9]+)?(-rc[0-9]+)?(\+deb[0-9]+)?-$FLAVOUR\$" | sort -Vr || true)
 	[[ -n $names ]] || return 0
 	source=$(kernel_package_version "linux-source-$series")
 	[[ -n $source ]] || return 0
@@ -77,10 +79,13 @@ kernel_resolve() {
 	printf '%s\n' "$found"
 }
 
+# kernel_series: that of $KREL.
+kernel_series() { grep -oE '^[0-9]+\.[0-9]+' <<<"$KREL"; }
+
 # kernel_unpack DIR: packages of $KREL, all of version $KVER, into DIR.
 kernel_unpack() {
 	local dir=$1 series p debs=()
-	series=$(cut -d. -f1,2 <<<"$KREL")
+	series=$(kernel_series)
 	mapfile -t debs < <(kernel_image_parts)
 	mkdir -p "$dir/deb" "$dir/src" "$dir/out" "$dir/boot" "$dir/headers"
 	(
@@ -148,7 +153,7 @@ kernel_prepare() {
 # under the package's own name, and what tests run or read in src/.
 kernel_source_pack() {
 	local dir=$1 top
-	top=linux-source-$(cut -d. -f1,2 <<<"$KVER")
+	top=linux-source-$(kernel_series)
 	mkdir -p "$dir/deb" "$dir/src"
 	(cd "$dir/deb" && kernel_apt apt-get download "$top=$KVER")
 	in_sandbox dpkg -x "$dir"/deb/*.deb "$dir/deb/package"
@@ -200,7 +205,7 @@ kernel_metadata() {
 	mkdir -p "$dir/packages/dpkg" "$dir/packages/modules/$KREL"
 	cp "$2"/linux-source-*.tar.xz "$dir/packages/"
 	ln -s "/usr/src/linux-headers-$KREL" "$dir/packages/modules/$KREL/build"
-	for p in "linux-headers-$KREL" "linux-source-$(cut -d. -f1,2 <<<"$KREL")"; do
+	for p in "linux-headers-$KREL" "linux-source-$(kernel_series)"; do
 		printf '%s\n' "Package: $p" 'Status: install ok unpacked' "Version: $KVER" 'Architecture: all' \
 			'Maintainer: Debian' 'Description: as unpacked' ''
 	done >"$dir/packages/dpkg/status"
@@ -226,7 +231,7 @@ kernel_cc() {
 	case $cc in
 	# "Debian clang version 19.1.7": the maker's name may come first.
 	*clang*) echo clang ;;
-	*gcc-14' '*) echo "${cc%% *}" ;;
+	*gcc-[0-9]*' '*) echo "${cc%% *}" ;;
 	*) echo x86_64-linux-gnu-gcc-14 ;;
 	esac
 }
@@ -241,7 +246,7 @@ kernel_logged() {
 }
 
 kernel_fill() {
-	if [[ $FLAVOUR != "$PIN_FLAVOUR" ]]; then
+	if ! kernel_is_pinned; then
 		kernel_source_ensure
 		kernel_logged unpack "fetching kernel $KREL ($KVER): image, headers" kernel_unpack_parts "$1"
 		logged "$CACHE/log/kernel-prepare.log" "compiling the Rust crates of kernel $KREL (about 1 minute)" \
@@ -257,7 +262,7 @@ kernel_fill() {
 kernel_name() {
 	read -r KREL KVER <<<"$1"
 	local made_of=("$KVER" "$SANDBOX_NAME" "$PIN_KERNEL_VERSION")
-	[[ $FLAVOUR == "$PIN_FLAVOUR" ]] || made_of+=("$(sha256sum <"$TOP/scripts/rust-metadata")")
+	kernel_is_pinned || made_of+=("$(sha256sum <"$TOP/scripts/rust-metadata")")
 	KERNEL_NAME=kernel-$KREL-$(key "${made_of[@]}")
 }
 
@@ -267,7 +272,8 @@ kernel_ensure() {
 	local series=${KERNEL_SERIES:-$PIN_KERNEL_SERIES} state found=
 	[[ $series =~ ^[0-9]+\.[0-9]+$ ]] || die "KERNEL_SERIES must look like $PIN_KERNEL_SERIES, not '$series'"
 	state=$CACHE/series-$series
-	[[ $FLAVOUR == "$PIN_FLAVOUR" ]] || state+=-$FLAVOUR
+	kernel_is_pinned || state+=-$FLAVOUR
+	[[ $KERNEL_SUITE == "$PIN_SUITE" ]] || state+=-$KERNEL_SUITE
 	[[ ! -e $state || ${KERNEL_REFRESH:-0} == 1 ]] || found=$(<"$state")
 	kernel_name "$found"
 	# What is cached is used without asking; what is not may be gone by now.

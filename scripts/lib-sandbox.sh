@@ -5,9 +5,10 @@
 # packages, read-only afterwards, entered in a mount namespace of its own.
 # Sourced after lib.sh.
 
-# flavour_choose: which kernel is meant, by FLAVOUR= and ARCH= of the environment.
-# Sets FLAVOUR, DEB_ARCH (amd64, arm64: as Debian calls it) and where the sandbox for
-# it is. The sandbox itself is amd64, and has what builds and boots arm64 if need be.
+# flavour_choose: which kernel is meant, by FLAVOUR=, ARCH= and KERNEL_SUITE= of the
+# environment. Sets FLAVOUR, DEB_ARCH (amd64, arm64: as Debian calls it), KERNEL_SUITE
+# and where the sandbox for it is. The sandbox itself is amd64, and has what builds and
+# boots arm64 if need be.
 flavour_choose() {
 	local asked='' p
 	case ${ARCH:-} in
@@ -26,18 +27,28 @@ flavour_choose() {
 	[[ $FLAVOUR != *arm64* ]] || DEB_ARCH=arm64
 	[[ ! $asked || $asked == "$DEB_ARCH" ]] ||
 		die "ARCH=$ARCH has no flavour $FLAVOUR: leave one of ARCH= and FLAVOUR= out" 2
-	export FLAVOUR
+	KERNEL_SUITE=${KERNEL_SUITE:-$PIN_SUITE}
+	[[ $KERNEL_SUITE == "$PIN_SUITE" || $KERNEL_SUITE == "${PIN_UNSTABLE[0]}" ]] ||
+		die "there are no kernels of a suite '$KERNEL_SUITE' here: KERNEL_SUITE= is $PIN_SUITE or ${PIN_UNSTABLE[0]}" 2
+	export FLAVOUR KERNEL_SUITE
 	p=("${PIN_SANDBOX_PACKAGES[@]}")
 	SANDBOX_NAME=sandbox
 	if [[ $DEB_ARCH == arm64 ]]; then
 		SANDBOX_NAME+=-arm64
 		p+=("${PIN_SANDBOX_PACKAGES_ARM64[@]}")
 	fi
-	SANDBOX_NAME+=-$(key "$PIN_SUITE" "$PIN_SANDBOX_VERSION" "${p[@]}")
+	if [[ $KERNEL_SUITE != "$PIN_SUITE" ]]; then
+		SANDBOX_NAME+=-$KERNEL_SUITE
+		p=("${p[@]/#gcc-14/gcc-$PIN_UNSTABLE_GCC}")
+	fi
+	SANDBOX_NAME+=-$(key "$KERNEL_SUITE" "$PIN_SANDBOX_VERSION" "${p[@]}")
 	SANDBOX=$CACHE/$SANDBOX_NAME
 	SANDBOX_PACKAGES=("${p[@]}")
 }
 flavour_choose
+
+# kernel_is_pinned: whether it is the kernel that all of the tests are for.
+kernel_is_pinned() { [[ $FLAVOUR == "$PIN_FLAVOUR" && $KERNEL_SUITE == "$PIN_SUITE" ]]; }
 
 # amd64_only: for who puts programs of the sandbox's into the guest.
 amd64_only() {
@@ -50,7 +61,8 @@ CARGO_TARGET=$CACHE/cargo-target
 KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
 
 # debootstrap_into DIR PACKAGE...: a minimal system of the pinned suite and its
-# backports with these packages. A "pkg/suite" takes pkg from that suite. With
+# backports with these packages, or of DEBOOTSTRAP_SUITES=, the second of which has
+# no more than what is asked for by version. A "pkg/suite" takes pkg from that suite. With
 # DEBOOTSTRAP_ARCH= of another architecture it is only unpacked: nothing of it runs
 # here.
 debootstrap_into() {
@@ -62,7 +74,9 @@ debootstrap_into() {
 	apt_host_options >"$dir.apt"
 	printf '%s\n' 'Acquire::Retries "3";' 'Acquire::Languages "none";' 'APT::Install-Recommends "false";' >>"$dir.apt"
 	say "using the mirror $mirror"
-	local arch=${DEBOOTSTRAP_ARCH:-amd64} how=(--variant=minbase)
+	local arch=${DEBOOTSTRAP_ARCH:-amd64} how=(--variant=minbase) suites
+	read -ra suites <<<"${DEBOOTSTRAP_SUITES:-$PIN_SUITE $PIN_SUITE-backports}"
+	local sources=("${suites[@]/#/deb $mirror }")
 	[[ $arch == amd64 ]] || how=(--variant=extract '--include=?essential')
 	# In a mount namespace: what mmdebstrap mounts can not stay behind.
 	local status=0
@@ -73,17 +87,18 @@ debootstrap_into() {
 		--dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
 		--dpkgopt='path-exclude=/usr/share/info/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
 		--dpkgopt='force-unsafe-io' \
-		--include="$(IFS=,; echo "$*")" "$PIN_SUITE" "$dir" \
-		"deb $mirror $PIN_SUITE main" "deb $mirror $PIN_SUITE-backports main" || status=$?
+		--include="$(IFS=,; echo "$*")" "${suites[0]}" "$dir" "${sources[@]/%/ main}" || status=$?
 	if ((status)); then
-		echo "the mirror $mirror did not deliver $PIN_SUITE with these packages; DEBIAN_MIRROR=<URL> takes another"
+		echo "the mirror $mirror did not deliver ${suites[0]} with these packages; DEBIAN_MIRROR=<URL> takes another"
 		return 1
 	fi
 	mv "$dir.apt" "$dir/etc/apt/apt.conf.d/90host"
 }
 
 sandbox_fill() {
-	logged "$CACHE/log/sandbox.log" "making the $PIN_SUITE sandbox (toolchain, QEMU; about 2 minutes)" \
+	local -x DEBOOTSTRAP_SUITES=
+	[[ $KERNEL_SUITE == "$PIN_SUITE" ]] || DEBOOTSTRAP_SUITES=${PIN_UNSTABLE[*]}
+	logged "$CACHE/log/sandbox.log" "making the $KERNEL_SUITE sandbox (toolchain, QEMU; about 2 minutes)" \
 		debootstrap_into "$1/root" "${SANDBOX_PACKAGES[@]}"
 	mkdir -p "$1/root/kernel"
 }

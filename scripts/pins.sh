@@ -14,8 +14,13 @@ PIN_DEBIAN=13
 
 # Flavours of that kernel which are built with Rust and were tried, and the one
 # that is meant when FLAVOUR= names none. Of arm64 it is the first.
-PIN_FLAVOURS=(amd64 cloud-amd64 rt-amd64 arm64 cloud-arm64)
+PIN_FLAVOURS=(amd64 cloud-amd64 rt-amd64 arm64 arm64-16k cloud-arm64 rt-arm64)
 PIN_FLAVOUR=cloud-amd64
+
+# Where KERNEL_SUITE=sid takes kernel and tools from: the newest that Debian has. A
+# kernel is of one compiler, so each suite has a sandbox of its own.
+PIN_UNSTABLE=(sid experimental)
+PIN_UNSTABLE_GCC=16
 
 # What the sandbox holds: everything that builds, checks and boots.
 PIN_SANDBOX_PACKAGES=(
