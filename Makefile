@@ -12,9 +12,10 @@ help:
 	@echo 'Building'
 	@echo '  module         wireguard_rs.ko for the pinned stock kernel (default)'
 	@echo '                 KDIR=<dir>: for that prepared kernel tree with CONFIG_RUST=y'
-	@echo '                 FLAVOUR=<name>: amd64, cloud-amd64 (default), rt-amd64, arm64 or cloud-arm64; for whatever boots'
+	@echo '                 FLAVOUR=<name>: amd64, cloud-amd64 (default), rt-amd64, arm64, arm64-16k, cloud-arm64, rt-arm64; for whatever boots'
 	@echo '                 the stock kernel, too; ARCH=arm64 is FLAVOUR=arm64: cross-built, emulated'
 	@echo '                 KERNEL_SERIES=<x.y>: for another series of the package index'
+	@echo '                 KERNEL_SUITE=sid: the newest of Debian, with its compiler; from experimental, too'
 	@echo '                 KERNEL_REFRESH=1: looks for a newer point release'
 	@echo '  clippy         the same build, linted, warnings fatal'
 	@echo '  install        into /lib/modules/<release>/updates, preferred to the C module'
@@ -51,6 +52,7 @@ help:
 	@echo '  soak           a tunnel for three days, on a clock that jumps while nothing is to do; SOAK_HOURS=<n>, SEED=<n>'
 	@echo '  install-test   the Debian package on a machine with systemd that boots: wg-quick, networkd, NetworkManager,'
 	@echo '                 other kernels, removal; INSTALL="<step> ..." for some of it'
+	@echo '  support        what is claimed in Documentation/support.md; SUPPORT="--write <row> ..." for some of it'
 	@echo 'Measuring'
 	@echo '  bench          the C driver, ours and wireguard-go side by side; BENCH=--quick, BENCH=--keep'
 	@echo '  flood          a tunnel and an honest handshake under a flood of initiations, with C and with ours'
@@ -107,6 +109,9 @@ field:
 install-test:
 	@scripts/install-test $(INSTALL)
 
+support:
+	@scripts/support $(SUPPORT)
+
 bench:
 	@scripts/bench $(BENCH)
 
@@ -119,5 +124,5 @@ profile:
 clean:
 	rm -rf build rust-project.json
 
-PHONY := all help module wgrs clippy install uninstall deb deb-modules doc rust-analyzer demo test lint unit fuzz mutants smoke kselftest netlink clients network field scenarios interop kunit misuse sanitize soak install-test bench flood profile clean
+PHONY := all help module wgrs clippy install uninstall deb deb-modules doc rust-analyzer demo test lint unit fuzz mutants smoke kselftest netlink clients network field scenarios interop kunit misuse sanitize soak install-test support bench flood profile clean
 .PHONY: $(PHONY)

@@ -18,7 +18,7 @@ check() {
 	else
 		failed=$((failed + 1))
 		printf 'not ok - %s\n' "$name"
-		[[ ! -s $out ]] || tail -n 15 "$out" | sed 's/^/# /'
+		[[ ! -s $out ]] || tail -n 80 "$out" | sed 's/^/# /'
 	fi
 }
 apt() {

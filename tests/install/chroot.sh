@@ -100,6 +100,10 @@ StandardOutput=journal+console
 [Install]
 WantedBy=multi-user.target
 N
+	# It waits 25 s for the kernel, which on an emulated machine with other work on the host may take longer to load
+	# a module; an interface that was asked for then comes, and stays without its peers.
+	mkdir /etc/systemd/system/systemd-networkd.service.d
+	printf '%s\n' '[Service]' 'Environment=SYSTEMD_NETLINK_DEFAULT_TIMEOUT=240' >/etc/systemd/system/systemd-networkd.service.d/install-test.conf
 	systemctl --quiet enable systemd-networkd systemd-networkd-wait-online wg-quick@wg0 install-test
 	# Nothing of it is asked about here, and each costs an emulated machine seconds.
 	systemctl --quiet mask getty@tty1.service serial-getty@ttyS0.service apt-daily.timer apt-daily-upgrade.timer \
