@@ -25,6 +25,8 @@ help:
 	@echo '                 installed, wireguard-rs-tools goes with prebuilt modules; lintian must be silent'
 	@echo '  deb-modules    the module as a package, wireguard-rs-modules-<release>, and build/deb/repo,'
 	@echo '                 an apt repository of all of them in a directory; KDIR=, KERNEL_SERIES= as above'
+	@echo '  series         the driver as patches against the pinned linux-source, in build/series/patches;'
+	@echo '                 CHECK=1: applied, linted and built as a maintainer would, and booted built in'
 	@echo '  wgrs           the command wgrs, static: build/wgrs'
 	@echo '  doc            rustdoc of both crates, in build/doc'
 	@echo '  rust-analyzer  rust-project.json for editors'
@@ -72,6 +74,9 @@ install uninstall:
 
 deb deb-modules:
 	@scripts/$@
+
+series:
+	@scripts/series $(if $(CHECK),--check)
 
 doc:
 	@scripts/doc
@@ -124,5 +129,5 @@ profile:
 clean:
 	rm -rf build rust-project.json
 
-PHONY := all help module wgrs clippy install uninstall deb deb-modules doc rust-analyzer demo test lint unit fuzz mutants smoke kselftest netlink clients network field scenarios interop kunit misuse sanitize soak install-test support bench flood profile clean
+PHONY := all help module wgrs clippy install uninstall deb deb-modules series doc rust-analyzer demo test lint unit fuzz mutants smoke kselftest netlink clients network field scenarios interop kunit misuse sanitize soak install-test support bench flood profile clean
 .PHONY: $(PHONY)

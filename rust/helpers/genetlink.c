@@ -48,7 +48,8 @@ bool wg_helper_genl_group_has_listeners(const struct genl_family *family, struct
 	return sk && netlink_has_listeners(sk, family->mcgrp_offset);
 }
 
-void wg_helper_genl_group_send(const struct genl_family *family, struct net *net, struct sk_buff *skb)
+void wg_helper_genl_group_send(const struct genl_family *family,
+			       struct net *net, struct sk_buff *skb)
 {
 	struct sock *sk = READ_ONCE(net->genl_sock);
 

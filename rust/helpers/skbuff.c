@@ -244,8 +244,8 @@ static int wg_skb_pieces(struct sk_buff *skb, int pieces, unsigned int tailroom)
 /*
  * Before sealing: the checksum is finished while the packet is still readable,
  * there are @headroom writable bytes in front, and the data is ours alone, with
- * @tailroom bytes behind. @ds, a DS field, gets
- * the congestion bits of an outer header. Returns 0 if the data is one linear piece, the number of scatterlist
+ * @tailroom bytes behind. @ds, a DS field, gets the congestion bits of an outer
+ * header. Returns 0 if the data is one linear piece, the number of scatterlist
  * entries it takes otherwise (then *@trailer is where the tail goes), or an
  * errno: -ENOMEM, or another if @skb is malformed.
  */
@@ -320,7 +320,7 @@ bool wg_helper_skb_seal_sg(struct sk_buff *skb, struct sk_buff *trailer,
  * an errno.
  */
 int wg_helper_skb_open_sg(struct sk_buff *skb, unsigned int offset, int frags,
-			   u64 nonce, const u8 *key)
+			  u64 nonce, const u8 *key)
 {
 	struct scatterlist sg[WG_PIECES];
 	unsigned int len = skb->len - offset;

@@ -288,9 +288,10 @@ void wg_helper_flow4_classify(struct sock *sk, struct flowi4 *fl)
 }
 
 /*
- * Whether the queue of @dev hands packets on as they are. Shapers cut GSO packets when they
- * are queued, by their segments' size, and then have the first owner think that all was sent. What is passed by
- * while it is empty does not, nor does fq; of several queues the first is looked at.
+ * Whether the queue of @dev hands packets on as they are. Shapers cut GSO packets
+ * when they are queued, by their segments' size, and then have the first owner
+ * think that all was sent. What is passed by while it is empty does not, nor does
+ * fq; of several queues the first is looked at.
  */
 static bool wg_queue_keeps(const struct net_device *dev)
 {
@@ -307,8 +308,8 @@ static int wg_queue_cuts(struct net_device *dev, struct netdev_nested_priv *priv
 }
 
 /*
- * The same of all the queues on the way: a bridge, a bond, a VLAN have none of their own, but what is
- * below them may. Called under RCU.
+ * The same of all the queues on the way: a bridge, a bond, a VLAN have none of
+ * their own, but what is below them may. Called under RCU.
  */
 static bool wg_queues_keep(struct net_device *dev)
 {
