@@ -27,7 +27,7 @@ def findings(kernel, patch):
     """What checkpatch has to say of a patch: type, file, the line that says it."""
     done = subprocess.run(
         ["perl", "scripts/checkpatch.pl", "--strict", "--terse", "--show-types",
-         "--showfile", "--no-summary", "--codespell=0", patch],
+         "--showfile", "--no-summary", patch],
         cwd=kernel, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     if done.stderr.strip():
