@@ -131,7 +131,7 @@ impl<P: HasPrefixes> Writer<P> {
     /// Frees memory that readers may have looked at before. Changes do so in passing; this is for
     /// when none follows. Does not wait.
     #[cfg_attr(
-        MODULE,
+        CONFIG_RUST,
         expect(dead_code, reason = "changes of the driver's do so in passing")
     )]
     pub fn reclaim(&mut self) {
@@ -314,7 +314,7 @@ impl<P: HasPrefixes> AllowedIps<P> {
 
     /// Looks for anything that should not be; for tests.
     #[cfg_attr(
-        all(MODULE, not(CONFIG_KUNIT = "y")),
+        all(CONFIG_RUST, not(CONFIG_KUNIT = "y")),
         expect(dead_code, reason = "for tests")
     )]
     pub fn audit(&self, writer: &Writer<P>) -> Result<(), &'static str> {

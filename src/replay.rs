@@ -98,7 +98,7 @@ impl ReplayWindow {
     /// The greatest counter that was accepted.
     #[inline]
     #[cfg_attr(
-        all(MODULE, not(CONFIG_KUNIT = "y")),
+        all(CONFIG_RUST, not(CONFIG_KUNIT = "y")),
         expect(dead_code, reason = "for tests")
     )]
     pub const fn greatest(&self) -> Option<u64> {

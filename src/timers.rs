@@ -348,7 +348,7 @@ impl Timers {
     /// was completed since.
     #[inline]
     #[cfg_attr(
-        all(MODULE, not(CONFIG_KUNIT = "y")),
+        all(CONFIG_RUST, not(CONFIG_KUNIT = "y")),
         expect(dead_code, reason = "for tests: the setter tells, too")
     )]
     pub const fn lastminute_handshake_sent(&self) -> bool {
