@@ -22,7 +22,7 @@ import tempfile
 sys.dont_write_bytecode = True
 
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-TEXTS = os.path.join(TOP, "tools", "series")
+TEXTS = os.path.join(TOP, "scripts", "series.d")
 DRIVER = "drivers/net/wireguard_rs/"
 
 # Where in the kernel a file of ours is: the first pattern that fits; None is
@@ -32,14 +32,14 @@ PLACES = (
     ("src/*", DRIVER),
     ("rust/*", DRIVER),
     ("Kbuild", DRIVER + "Makefile"),
-    ("tools/series/Kconfig", DRIVER + "Kconfig"),
+    ("scripts/series.d/Kconfig", DRIVER + "Kconfig"),
     ("Documentation/netlink/specs/wireguard_rs.yaml", ""),
 )
 # Of the documents those that the sources name.
 NAMED = re.compile(r"\bDocumentation/[a-z]+\.md\b")
 
 # What is changed of the kernel's own: behind which line which one comes, or
-# before which one the text of tools/series.
+# before which one the text of scripts/series.d.
 HOOKS = {
     "drivers/net/Kconfig": (
         "before",
@@ -148,7 +148,7 @@ def divide(names, patches):
             if fnmatch.fnmatchcase(name, p)
         ]
         if not fits:
-            die(f"no patch takes {name}: see tools/series/messages")
+            die(f"no patch takes {name}: see scripts/series.d/messages")
         parts[max(fits)[2]].append(name)
     for (message, _), part in zip(patches, parts):
         if not part:
