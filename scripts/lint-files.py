@@ -22,7 +22,9 @@ def sources():
         directories[:] = sorted(d for d in directories if d not in SKIPPED)
         for file in sorted(files):
             path = pathlib.Path(root, file)
-            if path.suffix in SUFFIXES or file in NAMES or path.parts[:1] == ("scripts",):
+            # In scripts/series.d is what becomes part of messages and of other people's files.
+            script = path.parts[:1] == ("scripts",) and path.parts[:2] != ("scripts", "series.d")
+            if path.suffix in SUFFIXES or file in NAMES or script:
                 yield path
 
 
