@@ -61,9 +61,10 @@ def die(why):
 
 
 def git(*args, cwd=TOP, env=None, stdin=None):
-    """What git says, without what else is configured here."""
+    """What git says."""
     done = subprocess.run(
-        ["git", *args],
+        # The checkout may be somebody else's than who runs this.
+        ["git", "-c", f"safe.directory={TOP}", *args],
         cwd=cwd,
         env=env,
         input=stdin,
