@@ -54,7 +54,7 @@ help:
 	@echo '  soak           a tunnel for three days, on a clock that jumps while nothing is to do; SOAK_HOURS=<n>, SEED=<n>'
 	@echo '  install-test   the Debian package on a machine with systemd that boots: wg-quick, networkd, NetworkManager,'
 	@echo '                 other kernels, removal; INSTALL="<step> ..." for some of it'
-	@echo '  support        what is claimed in Documentation/support.md; SUPPORT="--write <row> ..." for some of it'
+	@echo '  support        what Documentation/support.md is made of, on each kernel; SUPPORT="--write <row> ..." for some of it'
 	@echo 'Measuring'
 	@echo '  bench          the C driver, ours and wireguard-go side by side; BENCH=--quick, BENCH=--keep'
 	@echo '  flood          a tunnel and an honest handshake under a flood of initiations, with C and with ours'

@@ -10,10 +10,10 @@ PIN_KERNEL_SERIES=7.3
 # Distribution of the sandbox and of the guest. The kernel comes from the
 # backports of the same suite, whose own rustc built it.
 PIN_SUITE=trixie
-PIN_DEBIAN=13
 
-# Flavours of that kernel which are built with Rust and were tried, and the one
-# that is meant when FLAVOUR= names none. Of arm64 it is the first.
+# Flavours of that kernel which are built with Rust, and the one that is meant when
+# FLAVOUR= names none. Of arm64 it is the first. Which were run is in
+# Documentation/support.md.
 PIN_FLAVOURS=(amd64 cloud-amd64 rt-amd64 arm64 arm64-16k cloud-arm64 rt-arm64)
 PIN_FLAVOUR=cloud-amd64
 
