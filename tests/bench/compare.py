@@ -3,7 +3,7 @@
 """Two builds of our module, one after the other over and over in one guest with the instruction clock: whether one of
 them costs more, and how sure that is. Prints a table.
 
-usage (in the guest): tests/bench/compare.py ROUNDS ONE.ko OTHER.ko [steady|bulk]
+usage (in the guest): tests/bench/compare.py ROUNDS ONE.ko OTHER.ko [steady|bulk|nic|whole]...
 
 As scripts/vm would have it:
   scripts/vm --driver none --icount --mem 3G --timeout 6000 --add one.ko:vm/one.ko --add other.ko:vm/other.ko \\
@@ -81,6 +81,18 @@ def bulk(row):
         rows_traffic.direct(driver, Plan, row)
 
 
+def nic(row):
+    """The same where datagrams cross the link one by one."""
+    with lab.Driver('ours') as driver:
+        rows_traffic.nic(driver, Plan, row)
+
+
+def whole(row):
+    """The same with the hook that has datagrams taken whole."""
+    with lab.Driver('ours') as driver:
+        rows_traffic.whole(driver, Plan, row)
+
+
 def ratio(one, other):
     """Of the means, with its standard error: (ratio, error), both in percent."""
     means = [statistics.mean(v) for v in (one, other)]
@@ -90,7 +102,7 @@ def ratio(one, other):
 
 def main():
     rounds, names = int(sys.argv[1]), sys.argv[2:4]
-    parts = [part for part in (steady, bulk) if part.__name__ in (sys.argv[4:] or ('steady', 'bulk'))]
+    parts = [part for part in (steady, bulk, nic, whole) if part.__name__ in (sys.argv[4:] or ('steady', 'bulk'))]
     os.makedirs(lab.SCRATCH, exist_ok=True)
     values = collections.OrderedDict()
     bad = 0
