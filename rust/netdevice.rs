@@ -111,6 +111,7 @@ impl NetName {
     }
 
     /// The name as C has it: a string that lives as long as this.
+    #[cfg_attr(not(CONFIG_TRACEPOINTS), expect(dead_code))]
     pub(crate) fn as_ptr(&self) -> *const kernel::ffi::c_char {
         self.0.as_ptr().cast()
     }

@@ -22,6 +22,7 @@ use kernel::prelude::*;
 /// What C takes for an argument.
 trait Argument {
     type C;
+    #[cfg_attr(not(CONFIG_TRACEPOINTS), expect(dead_code))]
     fn into_c(self) -> Self::C;
 }
 
