@@ -285,9 +285,9 @@ mod tests {
     fn is_the_sum_of_its_members() -> Result {
         const LENS: [usize; 5] = [100, 100, 100, 100, 60];
         let mut list = list(&LENS)?;
-        // SAFETY: Packets of a list are valid.
         let truesizes = list
             .iter_raw()
+            // SAFETY: Packets of a list are valid.
             .map(|p| unsafe { (*p.as_ptr()).truesize })
             .sum();
         let chain = Chain::take(&mut list, &WAY).ok_or(EINVAL)?;

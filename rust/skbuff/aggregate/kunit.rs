@@ -448,7 +448,7 @@ mod tests {
                     .destructor = owner
             }
         };
-        own(Some(bindings::sock_wfree as _));
+        own(Some(bindings::sock_wfree));
         // SAFETY: Ours.
         let plan = unsafe { Plan::of(head) };
         own(None);
