@@ -10,10 +10,14 @@ set -uo pipefail
 
 script=/kselftest/wireguard/netns.sh
 [[ -e $script ]] || { echo "not ok - $script is not in the guest"; exit 1; }
-# It has addresses translated, and Debian's RT kernels are built without what that takes.
-if ! modinfo xt_nat >/dev/null 2>&1 && ! unshare -n iptables -t nat -A POSTROUTING -j SNAT --to 192.0.2.1; then
-	echo "skip - netns.sh (this kernel has no SNAT for iptables, CONFIG_NETFILTER_XT_NAT is off)"
-	exit 0
+# It has addresses translated by iptables, and Debian's RT kernels are built without that.
+if ! modinfo xt_nat >/dev/null 2>&1 && ! unshare -n iptables -t nat -A POSTROUTING -j SNAT --to 192.0.2.1 2>/dev/null; then
+	PATH=$(cd "$(dirname "$0")" && pwd):$PATH
+	if ! unshare -n iptables -t nat -A POSTROUTING -s 192.0.2.2 -j SNAT --to 192.0.2.1; then
+		echo "skip - netns.sh (this kernel has no SNAT, neither for iptables nor for nft)"
+		exit 0
+	fi
+	echo "# this kernel has no SNAT for iptables, CONFIG_NETFILTER_XT_NAT is off: $(command -v iptables) has nft do that"
 fi
 # Everything netns.sh needs from modules is loaded by its users; this is not.
 modprobe nf_conntrack 2>/dev/null
