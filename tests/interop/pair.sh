@@ -252,18 +252,19 @@ fi
 
 # --------------------------------------------------------------- rekey, loaded
 barrier rekey
+# Before the sessions: of one that nothing is sent in for 15 s, either end may make another.
+for t in 0 1; do
+	at right "ip link set ${dev[right$t]} txqueuelen 5000
+		$ECHOES serve $(inner4 right $t) 530$t >/tmp/$PAIR-long$t 2>&1 &
+		echo \$! >/tmp/$PAIR-long$t.pid
+		for i in {1..300}; do grep -q ready /tmp/$PAIR-long$t && break; sleep 0.1; done"
+done
 peers 0 dial ""
 peers 1 "" dial
 check "before the long run, ours initiated" reaches left 0
 check "before the long run, ours answered" reaches right 1
 for t in 0 1; do
 	first[t]=$(handshaken left $t)
-	at right "ip link set ${dev[right$t]} txqueuelen 5000
-		$ECHOES serve $(inner4 right $t) 530$t >/tmp/$PAIR-long$t 2>&1 &
-		echo \$! >/tmp/$PAIR-long$t.pid
-		for i in {1..100}; do grep -q ready /tmp/$PAIR-long$t && break; sleep 0.1; done"
-done
-for t in 0 1; do
 	at left "timeout $((2 * seconds + 150)) $ECHOES send $(inner4 right $t) 530$t $seconds 2>&1" >"$TMP/long$t" &
 	long[t]=$!
 done
