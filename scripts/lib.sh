@@ -129,6 +129,11 @@ cache_prune() {
 	done | sort -n)
 }
 
+# The names of our KUnit suites, as src/ and rust/ have them, one on a line.
+kunit_suites() {
+	grep -rhoE 'kunit_tests\((wgk?_[a-z0-9_]+)\)' "$TOP/src" "$TOP/rust" | sed 's/.*(\(.*\))/\1/' | sort -u
+}
+
 # ----------------------------------------------------------------- the host
 
 # host_needs COMMAND PACKAGE [COMMAND PACKAGE]...: installs what is missing.
